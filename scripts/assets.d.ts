@@ -1,0 +1,12 @@
+/** What an import of a file that is no module gives, where Bun's own types don't say. */
+
+declare module "*.sql" {
+  const text: string;
+  export default text;
+}
+
+/** The path of Scalar's program, from an import `with { type: "file" }`; inside the executable too. */
+declare module "@scalar/api-reference/browser/standalone.js" {
+  const path: string;
+  export default path;
+}

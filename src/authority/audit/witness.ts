@@ -1,0 +1,34 @@
+import type { Instant } from "../time.ts";
+import type { Subject } from "./entry.ts";
+
+/** What must survive even if the database is put back to an older state. */
+export interface Revocation {
+  readonly kind: "key" | "service_account" | "secret";
+  readonly id: string;
+  /** For a replaced secret: every secret of the key before this ordinal is dead. */
+  readonly ordinal?: number | undefined;
+}
+
+export interface WitnessLine {
+  readonly seq: number;
+  readonly chainHash: string;
+  readonly at: Instant;
+  readonly revoked: readonly Revocation[];
+}
+
+/** A second place, meant to be on another disk, that is told of revocations before anybody gets the answer. */
+export interface Witness {
+  /** Durable when it returns. Throws when the line could not be written. */
+  write(line: WitnessLine): void;
+}
+
+/** The revocations among an operation's subjects. */
+export function revocationsIn(subjects: readonly Subject[]): readonly Revocation[] {
+  return subjects.flatMap(({ kind, id, after }): Revocation[] => {
+    if (kind === "key" && after?.["state"] === "revoked") return [{ kind, id }];
+    if (kind === "service_account" && after?.["deleted"] === true) return [{ kind, id }];
+    const ordinal = after?.["secret_ordinal"];
+    if (kind === "key" && typeof ordinal === "number" && ordinal > 1) return [{ kind: "secret", id, ordinal }];
+    return [];
+  });
+}

@@ -1,0 +1,53 @@
+import { describeKey } from "../keys/describe.ts";
+import { findKey } from "../keys/find-key.ts";
+import { type Key, lift, suspend } from "../keys/key.ts";
+import type { KeyId } from "../ids.ts";
+import type { Change } from "../operation.ts";
+import { describeRotation } from "./describe.ts";
+import { close, type Rotation } from "./rotation.ts";
+
+/** Stores the rotation's new state and records it. */
+export async function replaceRotation(change: Change, before: Rotation, after: Rotation): Promise<Rotation> {
+  await change.tx.rotations.replace(after);
+  change.record({ kind: "rotation", id: after.id, before: describeRotation(before), after: describeRotation(after) });
+  return after;
+}
+
+/** Stores a key of the rotation as `changed` makes it, and records it. */
+export async function replaceKey(change: Change, rotation: Rotation, id: KeyId, changed: (key: Key) => Key): Promise<Key> {
+  const { key } = await findKey(change.tx, rotation.accountId, id);
+  const after = changed(key);
+  await change.tx.keys.replace(after);
+  change.record({ kind: "key", id, before: describeKey(key), after: describeKey(after) });
+  return after;
+}
+
+/** The rotation is over because its old key is revoked; the successor goes on alone. */
+export async function closed(change: Change, rotation: Rotation): Promise<void> {
+  await replaceRotation(change, rotation, close(rotation, change.now));
+  await stopBrownouts(change, rotation);
+  await replaceKey(change, rotation, rotation.successorKeyId, release);
+}
+
+/**
+ * The rotation is over because its successor is revoked; the old key goes on alone. If it was suspended by then, it
+ * stays so, as an operator's suspension: nothing comes back to life by itself, and nothing is lost for good.
+ */
+export async function cancelled(change: Change, rotation: Rotation): Promise<void> {
+  await replaceRotation(change, rotation, { ...rotation, state: "cancelled", endedAt: change.now });
+  await stopBrownouts(change, rotation);
+  await replaceKey(change, rotation, rotation.oldKeyId, (key) =>
+    release(rotation.state === "completed" ? suspend(lift(key, "rotation"), "operator") : key),
+  );
+}
+
+function release(key: Key): Key {
+  return { ...key, rotationId: null };
+}
+
+async function stopBrownouts(change: Change, rotation: Rotation): Promise<void> {
+  for (const brownout of await change.tx.rotations.brownouts(rotation.id)) {
+    if (brownout.stoppedAt !== null) continue;
+    await change.tx.rotations.replaceBrownout({ ...brownout, stoppedAt: change.now, stopReason: "rotation" });
+  }
+}

@@ -1,0 +1,258 @@
+import type { Account } from "./accounts/account.ts";
+import type { ChainedEntry, EntryDraft, Head, Subject } from "./audit/entry.ts";
+import type { LogLine } from "./audit/verify-chain.ts";
+import type { Caller, CallerId } from "./callers/caller.ts";
+import type { AccountId, BrownoutId, KeyId, LineageId, OwnerId, ReporterId, RotationId, ServiceAccountId } from "./ids.ts";
+import type { Key, KeyState, Owner } from "./keys/key.ts";
+import type { Matched, VerdictCode } from "./keys/verdict.ts";
+import type { Brownout } from "./rotations/brownout.ts";
+import type { Dismissal, Watch } from "./rotations/evidence.ts";
+import type { Rotation, RotationState } from "./rotations/rotation.ts";
+import type { ServiceAccount } from "./service-accounts/service-account.ts";
+import type { Instant } from "./time.ts";
+
+/** One page of a list: rows after `after` in id order (ids are sortable by the time they were made). */
+export interface PageRequest {
+  readonly limit: number;
+  readonly after: string | null;
+}
+
+export interface AccountReader {
+  byId(id: AccountId): Promise<Account | null>;
+  byName(name: string): Promise<Account | null>;
+  operator(): Promise<Account | null>;
+  list(page: PageRequest, only: AccountId | null): Promise<readonly Account[]>;
+}
+export interface AccountWriter extends AccountReader {
+  add(account: Account): Promise<void>;
+  setSuspendedAt(id: AccountId, at: Instant | null): Promise<void>;
+}
+
+export interface ServiceAccountReader {
+  byId(account: AccountId, id: ServiceAccountId): Promise<ServiceAccount | null>;
+  /** Living ones only: a deleted one gives its name free. */
+  byName(account: AccountId, name: string): Promise<ServiceAccount | null>;
+  list(account: AccountId, page: PageRequest): Promise<readonly ServiceAccount[]>;
+}
+export interface ServiceAccountWriter extends ServiceAccountReader {
+  add(serviceAccount: ServiceAccount): Promise<void>;
+  replace(serviceAccount: ServiceAccount): Promise<void>;
+}
+
+export interface KeyFilter {
+  readonly ownerId?: OwnerId | undefined;
+  readonly state?: KeyState | undefined;
+  /** Only keys that end before this instant and have not ended. */
+  readonly expiringBefore?: Instant | undefined;
+  readonly now: Instant;
+}
+
+export interface KeyReader {
+  byId(account: AccountId, id: KeyId): Promise<Key | null>;
+  owner(account: AccountId, id: OwnerId): Promise<Owner | null>;
+  list(account: AccountId, filter: KeyFilter, page: PageRequest): Promise<readonly (readonly [Key, Owner])[]>;
+  ofLineage(account: AccountId, lineage: LineageId): Promise<readonly Key[]>;
+  /** Keys that name `keyturn:*` and were not revoked, with their owners. */
+  roots(account: AccountId): Promise<readonly (readonly [Key, Owner])[]>;
+}
+export interface KeyWriter extends KeyReader {
+  /** A key by its id alone, for the gate and the worker. */
+  byIdAnywhere(id: KeyId): Promise<{ readonly key: Key; readonly owner: Owner; readonly accountSuspended: boolean } | null>;
+  /** Whether another living lineage of this owner bears the name. */
+  nameTaken(owner: OwnerId, name: string, except: LineageId | null, now: Instant): Promise<boolean>;
+  digestTaken(digest: string): Promise<boolean>;
+  add(key: Key, digest: string): Promise<void>;
+  replace(key: Key): Promise<void>;
+  /** Marks all digests of the key as replaced and adds the new one. Returns its ordinal, counted from 1. */
+  replaceDigest(id: KeyId, digest: string, hint: string, at: Instant): Promise<number>;
+  /** Marks as dead every digest of the key that came before this ordinal. */
+  killDigestsBefore(id: KeyId, ordinal: number, at: Instant): Promise<void>;
+}
+
+export interface RotationFilter {
+  readonly state?: RotationState | undefined;
+  readonly keyId?: KeyId | undefined;
+}
+
+export interface RotationReader {
+  byId(account: AccountId, id: RotationId): Promise<Rotation | null>;
+  list(account: AccountId, filter: RotationFilter, page: PageRequest): Promise<readonly Rotation[]>;
+  dismissals(id: RotationId): Promise<readonly Dismissal[]>;
+  brownouts(id: RotationId): Promise<readonly Brownout[]>;
+}
+export interface RotationWriter extends RotationReader {
+  byIdAnywhere(id: RotationId): Promise<Rotation | null>;
+  /** All that may still change by themselves, oldest first. */
+  open(after: RotationId | null, limit: number): Promise<readonly Rotation[]>;
+  openOfOwner(owner: OwnerId): Promise<readonly Rotation[]>;
+  add(rotation: Rotation): Promise<void>;
+  replace(rotation: Rotation): Promise<void>;
+  addDismissal(id: RotationId, dismissal: Dismissal): Promise<void>;
+  addBrownout(brownout: Brownout): Promise<void>;
+  brownoutById(id: BrownoutId): Promise<Brownout | null>;
+  replaceBrownout(brownout: Brownout): Promise<void>;
+  openBrownouts(): Promise<readonly Brownout[]>;
+}
+
+export interface AuditFilter {
+  readonly operation?: string | undefined;
+  readonly subjectId?: string | undefined;
+  readonly actorId?: string | undefined;
+  readonly from?: Instant | undefined;
+  readonly until?: Instant | undefined;
+}
+
+export interface AuditReader {
+  head(): Promise<Head>;
+  /** Newest first, before the sequence number. Texts are the entries' canonical JSON. */
+  list(
+    account: AccountId,
+    filter: AuditFilter,
+    before: number | null,
+    limit: number,
+  ): Promise<readonly { readonly seq: number; readonly text: string; readonly chainHash: string }[]>;
+  /** Ascending from `after`, for checks, exports and followers. */
+  lines(after: number, limit: number): Promise<readonly (LogLine & { readonly accountId: AccountId | null })[]>;
+}
+export interface AuditWriter extends AuditReader {
+  append(draft: EntryDraft, entry: ChainedEntry, hidden: readonly HiddenText[]): Promise<void>;
+}
+
+/** A personal text that stands in an entry as a salted hash only. */
+export interface HiddenText {
+  readonly hash: string;
+  readonly salt: string;
+  readonly text: string;
+}
+
+/** What a retry with the same `Idempotency-Key` needs to know. Never a secret. */
+export interface IdempotencyRecord {
+  readonly actorId: string;
+  readonly key: string;
+  readonly operation: string;
+  readonly requestHash: string;
+  readonly result: Readonly<Record<string, string>>;
+  readonly seq: number;
+  readonly createdAt: Instant;
+}
+export interface IdempotencyWriter {
+  find(actorId: string, key: string, notBefore: Instant): Promise<IdempotencyRecord | null>;
+  put(record: IdempotencyRecord): Promise<void>;
+  dropBefore(at: Instant): Promise<void>;
+}
+
+/** Facts of the installation itself. */
+export type FactName = "restored_unaccepted" | "restored_at";
+export interface FactReader {
+  get(name: FactName): Promise<string | null>;
+}
+export interface FactWriter extends FactReader {
+  set(name: FactName, value: string | null): Promise<void>;
+}
+
+/** Committed state, never an unfinished change. */
+export interface Reader {
+  readonly accounts: AccountReader;
+  readonly serviceAccounts: ServiceAccountReader;
+  readonly keys: KeyReader;
+  readonly rotations: RotationReader;
+  readonly audit: AuditReader;
+  readonly facts: FactReader;
+}
+
+/** One change: all of it is durable when `change` resolves, or none of it is. */
+export interface Transaction {
+  readonly accounts: AccountWriter;
+  readonly serviceAccounts: ServiceAccountWriter;
+  readonly keys: KeyWriter;
+  readonly rotations: RotationWriter;
+  readonly audit: AuditWriter;
+  readonly idempotency: IdempotencyWriter;
+  readonly facts: FactWriter;
+}
+
+/** What one process saw of one caller of one key since its last report. */
+export interface CallerRow {
+  readonly keyId: KeyId;
+  readonly caller: CallerId;
+  readonly name: string | null;
+  readonly address: string | null;
+  readonly agent: string | null;
+  readonly firstSeenAt: Instant;
+  readonly lastSeenAt: Instant;
+  readonly firstValidAt: Instant | null;
+  readonly lastValidAt: Instant | null;
+  readonly counts: Readonly<Partial<Record<VerdictCode, number>>>;
+}
+
+/** Uses of one key in one minute. `minute` counts minutes since the Unix epoch. */
+export interface UsageRow {
+  readonly keyId: KeyId;
+  readonly minute: number;
+  readonly code: VerdictCode;
+  readonly count: number;
+}
+
+/** Applied once, whatever is retried: the pair of reporter and batch number is remembered. */
+export interface UsageBatch {
+  readonly reporterId: ReporterId;
+  readonly batchSeq: number;
+  readonly coversFrom: Instant;
+  readonly coversUntil: Instant;
+  readonly callers: readonly CallerRow[];
+  readonly usage: readonly UsageRow[];
+}
+
+export interface KeyUse {
+  readonly firstValidAt: Instant | null;
+  readonly lastValidAt: Instant | null;
+  readonly lastSeenAt: Instant | null;
+}
+
+/** Uses in a stretch of time that starts at `from`. */
+export interface UsageCount {
+  readonly from: Instant;
+  readonly code: VerdictCode;
+  readonly count: number;
+}
+
+/** Usage and callers: a file of its own on the embedded database, and the worse for a crash by one batch at most. */
+export interface EvidenceStore {
+  /** Opens a reporter's session. Any other session without an end is marked as ended uncleanly. */
+  startReporter(id: ReporterId, at: Instant): Promise<void>;
+  apply(batch: UsageBatch): Promise<void>;
+  /** The clean end of a session; its last batch must have been applied. */
+  stopReporter(id: ReporterId): Promise<void>;
+  callersOf(key: KeyId): Promise<readonly Caller[]>;
+  useOf(keys: readonly KeyId[]): Promise<ReadonlyMap<KeyId, KeyUse>>;
+  usage(key: KeyId, unit: "minute" | "hour", from: Instant, until: Instant): Promise<readonly UsageCount[]>;
+  /** The watched time after the last unclean stop, and when that watch began. */
+  watches(): Promise<{ readonly watches: readonly Watch[]; readonly restartedAt: Instant | null }>;
+  /** Drops minutes, hours and callers that have aged out. */
+  dropBefore(cut: { readonly minutes: Instant; readonly hours: Instant; readonly callers: Instant }): Promise<void>;
+}
+
+/** What following the audit sequence needs of an entry. */
+export interface FollowedEntry {
+  readonly seq: number;
+  readonly at: Instant;
+  readonly chainHash: string;
+  readonly operation: string;
+  readonly subjects: readonly Pick<Subject, "kind" | "id">[];
+}
+
+/** Where an installation lives. Two engines implement it; both run the contract in test/contracts. */
+export interface Storage {
+  /** Runs alone; rejects with `outcome_unknown` when the engine can't say whether the change is durable. */
+  change<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  readonly read: Reader;
+  readonly evidence: EvidenceStore;
+  /** The key with this digest. On the embedded database the answer is there at once. */
+  match(digest: string): Matched | null | Promise<Matched | null>;
+  /** The digests of keys, so that what is cached for them can be dropped. */
+  digestsOf(key: KeyId): Promise<readonly string[]>;
+  /** Whether another process may have changed something since the last call. */
+  changedElsewhere(): boolean;
+  follow(after: number, limit: number): Promise<readonly FollowedEntry[]>;
+  close(): Promise<void>;
+}
