@@ -10,3 +10,9 @@ declare module "@scalar/api-reference/browser/standalone.js" {
   const path: string;
   export default path;
 }
+
+/** Prose that is served as it is. */
+declare module "*.md" {
+  const text: string;
+  export default text;
+}

@@ -79,6 +79,7 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
     recorder,
     time,
     format: settings.format,
+    callerAddress: settings.callerAddress,
     capacity: settings.cacheKeys,
     onBrownoutSpent: (id) => void spent.add(id),
   });

@@ -63,6 +63,8 @@ export interface Operation<Input, Output> {
 
 export interface PerformOptions {
   readonly idempotencyKey?: string | undefined;
+  /** What a retry must repeat to be the same request; the input unless said. Never holds a secret. */
+  readonly request?: unknown;
   /** Where the request came from, kept as hashes. */
   readonly origin?: { readonly address?: string | undefined; readonly agent?: string | undefined } | undefined;
 }
@@ -129,8 +131,8 @@ async function runOnce<Input, Output>(
   const now = operation.datedByWall ? authority.clock.wall() : authority.time.now();
   const issuer = actor.kind === "key" ? await authorize(tx, operation, actor, now) : null;
   assert(issuer !== null || operation.permission === actor.kind || actor.kind === "host", "an actor without this right");
-  const draft = createDraft(authority, tx, operation.name, actor, issuer, now);
-  const requestHash = retryKey === undefined ? "" : hashOf(operation.name, input);
+  const draft = createDraft(authority, tx, operation, actor, issuer, now);
+  const requestHash = retryKey === undefined ? "" : hashOf(operation.name, options.request ?? input);
   const earlier =
     retryKey === undefined ? null : await tx.idempotency.find(actor.id, retryKey, now - IDEMPOTENCY_HOURS * 3_600_000);
 
@@ -246,7 +248,7 @@ export async function consult<Input, Output>(
 function createDraft(
   authority: Authority,
   tx: Transaction,
-  operation: string,
+  { name: operation, datedByWall }: { readonly name: string; readonly datedByWall?: boolean },
   actor: Actor,
   issuer: Issuer | null,
   now: Instant,
@@ -291,10 +293,13 @@ function createDraft(
       if (origin?.agent !== undefined) details["agent"] = hide(origin.agent.toWellFormed());
       const refusedBefore = authority.refusals.takeCount(actor.id, operation);
       if (refusedBefore > 0) details["refused_before"] = refusedBefore;
-      const entryDraft: EntryDraft = { at: now, accountId: account, actor, operation, outcome: "performed", subjects, details };
-      const entry = chain(entryDraft, await tx.audit.head());
+      const head = await tx.audit.head();
+      // An entry that this process has yet to apply may be newer than its clock: no entry is older than the one before.
+      const at = datedByWall ? now : Math.max(now, head.at);
+      const entryDraft: EntryDraft = { at, accountId: account, actor, operation, outcome: "performed", subjects, details };
+      const entry = chain(entryDraft, head);
       await tx.audit.append(entryDraft, entry, hidden);
-      return { seq: entry.seq, at: now, chainHash: entry.chainHash, operation, subjects, full: subjects };
+      return { seq: entry.seq, at, chainHash: entry.chainHash, operation, subjects, full: subjects };
     },
   };
 }
@@ -305,8 +310,7 @@ async function noteRefusal(authority: Authority, operation: string, actor: Actor
   const now = authority.time.now();
   if (!authority.refusals.isFirst(actor.id, operation, now) || !authority.health.writable()) return;
   const counted = authority.refusals.takeCount(actor.id, operation);
-  const draft: EntryDraft = {
-    at: now,
+  const draft: Omit<EntryDraft, "at"> = {
     accountId: actor.accountId,
     actor,
     operation,
@@ -315,11 +319,13 @@ async function noteRefusal(authority: Authority, operation: string, actor: Actor
     details: { code: refusal.code, ...(counted > 0 ? { refused_before: counted } : {}) },
   };
   const entry = await authority.storage.change(async (tx) => {
-    const chained = chain(draft, await tx.audit.head());
-    await tx.audit.append(draft, chained, []);
-    return chained;
+    const head = await tx.audit.head();
+    const dated: EntryDraft = { ...draft, at: Math.max(now, head.at) };
+    const chained = chain(dated, head);
+    await tx.audit.append(dated, chained, []);
+    return { ...chained, at: dated.at };
   });
-  await authority.committed({ seq: entry.seq, at: now, chainHash: entry.chainHash, operation, subjects: [], full: [] });
+  await authority.committed({ seq: entry.seq, at: entry.at, chainHash: entry.chainHash, operation, subjects: [], full: [] });
 }
 
 const AUDITED_REFUSALS: ReadonlySet<string> = new Set([

@@ -79,11 +79,13 @@ export interface RotationReader {
   list(account: AccountId, filter: RotationFilter, page: PageRequest): Promise<readonly Rotation[]>;
   dismissals(id: RotationId): Promise<readonly Dismissal[]>;
   brownouts(id: RotationId): Promise<readonly Brownout[]>;
+  /** All rotations that may still change by themselves, of every account, oldest first: for the worker. */
+  open(after: RotationId | null, limit: number): Promise<readonly Rotation[]>;
+  /** All brownouts whose end is not stored yet, of every account. */
+  openBrownouts(): Promise<readonly Brownout[]>;
 }
 export interface RotationWriter extends RotationReader {
   byIdAnywhere(id: RotationId): Promise<Rotation | null>;
-  /** All that may still change by themselves, oldest first. */
-  open(after: RotationId | null, limit: number): Promise<readonly Rotation[]>;
   openOfOwner(owner: OwnerId): Promise<readonly Rotation[]>;
   add(rotation: Rotation): Promise<void>;
   replace(rotation: Rotation): Promise<void>;
@@ -91,7 +93,6 @@ export interface RotationWriter extends RotationReader {
   addBrownout(brownout: Brownout): Promise<void>;
   brownoutById(id: BrownoutId): Promise<Brownout | null>;
   replaceBrownout(brownout: Brownout): Promise<void>;
-  openBrownouts(): Promise<readonly Brownout[]>;
 }
 
 export interface AuditFilter {

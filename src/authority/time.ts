@@ -153,7 +153,8 @@ export function resolveExpiry(
   }
   if (expiresAt !== undefined) return expiryAt(expiresAt, now);
   if (ttl === "never") return { ok: true, expiresAt: null };
-  if (ttl === undefined) return { ok: true, expiresAt: now + defaultSeconds * 1_000 };
+  // The default may be another key's span, which need not be whole seconds; an instant is whole milliseconds.
+  if (ttl === undefined) return { ok: true, expiresAt: now + Math.round(defaultSeconds * 1_000) };
   const span = parseSpan(ttl);
   if (!span.ok) return refusedExpiry("ttl", `${span.message}; or "never"`);
   return { ok: true, expiresAt: now + span.seconds * 1_000 };

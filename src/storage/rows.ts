@@ -118,14 +118,7 @@ export function fromKey(key: Key) {
     owner_id: key.ownerId,
     lineage_id: key.lineageId,
     kind: key.kind,
-    ...keyChanges(key),
     created_at: key.createdAt,
-  };
-}
-
-/** The columns of a key that can change. */
-export function keyChanges(key: Key) {
-  return {
     name: key.name,
     hint: key.hint,
     ...ownRightsColumns(key.own),
@@ -174,13 +167,6 @@ export function fromRotation(rotation: Rotation) {
     old_key_id: rotation.oldKeyId,
     successor_key_id: rotation.successorKeyId,
     started_at: rotation.startedAt,
-    ...rotationChanges(rotation),
-  };
-}
-
-/** The columns of a rotation that can change. */
-export function rotationChanges(rotation: Rotation) {
-  return {
     state: rotation.state,
     completion: rotation.completion,
     reason: rotation.reason,

@@ -2,14 +2,14 @@ import type { Database } from "bun:sqlite";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Refusal } from "../authority/errors.ts";
-import type { KeyId } from "../authority/ids.ts";
 import type { FollowedEntry, Storage } from "../authority/storage.ts";
 import { z } from "zod";
 import { readerOver, transactionOver } from "./authority-store.ts";
 import { evidenceStoreOver } from "./evidence-store.ts";
 import { createMatch } from "./match.ts";
 import { AUTHORITY_MIGRATIONS, EVIDENCE_MIGRATIONS, migrate } from "./migrate.ts";
-import { kyselyOver, openFile } from "./sqlite.ts";
+import { prepare } from "./prepared.ts";
+import { kyselyOver, openFile, transactionsOn } from "./sqlite.ts";
 import type { AuthorityTables, EvidenceTables } from "./tables.ts";
 
 export const AUTHORITY_FILE = "keyturn.db";
@@ -59,14 +59,18 @@ export function openSqliteStorage(folder: string): Storage {
   const evidenceWriter = kyselyOver<EvidenceTables>(evidenceWriteFile);
   const evidenceReader = kyselyOver<EvidenceTables>(evidenceReadFile);
 
+  const transact = transactionsOn(writeFile, transactionOver(writer));
   const committed = readerOver(reader);
+  const digestsOf = prepare(reader, (at: { key: string }) =>
+    reader.selectFrom("digests").select("digest").where("key_id", "=", at.key),
+  );
   const dataVersion = readFile.query<{ data_version: number }, []>("pragma data_version");
   let seenVersion = dataVersion.get()?.data_version ?? 0;
 
   return {
     change: async (work) => {
       try {
-        return await writer.transaction().execute((tx) => work(transactionOver(tx)));
+        return await transact(work);
       } catch (error) {
         throw isDiskFault(error) ? diskFault(error) : error;
       }
@@ -74,10 +78,7 @@ export function openSqliteStorage(folder: string): Storage {
     read: committed,
     evidence: evidenceStoreOver(evidenceWriter, evidenceReader),
     match: createMatch(reader, readFile),
-    digestsOf: async (key: KeyId) => {
-      const rows = await reader.selectFrom("digests").select("digest").where("key_id", "=", key).execute();
-      return rows.map((row) => row.digest);
-    },
+    digestsOf: async (key) => (await digestsOf({ key })).map((row) => row.digest),
     changedElsewhere: () => {
       // The connection sees every commit of others, our own writer's among them: a cheap "look again".
       const version = dataVersion.get()?.data_version ?? 0;

@@ -1,5 +1,5 @@
 import { Database, type SQLQueryBindings } from "bun:sqlite";
-import { CompiledQuery, type DatabaseConnection, Kysely, SqliteDialect, SqliteDriver, type SqliteDialectConfig } from "kysely";
+import { Kysely, SqliteDialect } from "kysely";
 
 /** Which durability a file gets: FULL survives a power cut, NORMAL may lose the newest transactions to one. */
 export type Synchronous = "full" | "normal";
@@ -20,43 +20,63 @@ export function openFile(path: string, synchronous: Synchronous, readonly = fals
 /** Kysely over an open file, statements prepared once. */
 export function kyselyOver<Tables>(file: Database): Kysely<Tables> {
   return new Kysely<Tables>({
-    dialect: new ImmediateSqliteDialect({
-      database: {
-        close: () => file.close(),
-        prepare: (sql) => {
-          const statement = file.query<unknown, SQLQueryBindings[]>(sql);
-          return {
-            reader: statement.columnNames.length > 0,
-            all: (parameters) => statement.all(...bindings(parameters)),
-            run: (parameters) => statement.run(...bindings(parameters)),
-            iterate: (parameters) => statement.iterate(...bindings(parameters)) as IterableIterator<unknown>,
-          };
-        },
-      },
+    dialect: new SqliteDialect({
+      database: { close: () => file.close(), prepare: remembered((sql) => statementOf(file, sql)) },
     }),
   });
+}
+
+function statementOf(file: Database, sql: string) {
+  const statement = file.query<unknown, SQLQueryBindings[]>(sql);
+  return {
+    reader: statement.columnNames.length > 0,
+    all: (parameters: readonly unknown[]) => statement.all(...bindings(parameters)),
+    run: (parameters: readonly unknown[]) => statement.run(...bindings(parameters)),
+    iterate: (parameters: readonly unknown[]) => statement.iterate(...bindings(parameters)) as IterableIterator<unknown>,
+  };
+}
+
+/** What a statement returns is asked of SQLite once; lists with every filter make some dozens of texts. */
+function remembered<T>(make: (sql: string) => T): (sql: string) => T {
+  const made = new Map<string, T>();
+  return (sql) => {
+    const had = made.get(sql);
+    if (had !== undefined) return had;
+    const fresh = make(sql);
+    made.set(sql, fresh);
+    return fresh;
+  };
 }
 
 function bindings(parameters: readonly unknown[]): SQLQueryBindings[] {
   return parameters as SQLQueryBindings[];
 }
 
-/** Takes the write lock at the start, so that two processes queue up instead of failing in the middle. */
-class ImmediateSqliteDriver extends SqliteDriver {
-  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(BEGIN);
-  }
-}
+/** Runs works one after another, in the order of the calls, each in a transaction of its own. */
+export type Transact<Tx> = <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
 
-const BEGIN = CompiledQuery.raw("begin immediate");
-
-class ImmediateSqliteDialect extends SqliteDialect {
-  readonly #config: SqliteDialectConfig;
-  constructor(config: SqliteDialectConfig) {
-    super(config);
-    this.#config = config;
+/**
+ * The transactions of a writing connection. All of a work is committed when its promise resolves, and nothing when it
+ * rejects. The write lock is taken at the start, so that two processes queue up instead of failing in the middle.
+ * `tx` is what the works write through: there is one connection, so it is made once.
+ */
+export function transactionsOn<Tx>(file: Database, tx: Tx): Transact<Tx> {
+  let last: Promise<unknown> = Promise.resolve();
+  async function run<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    file.run("begin immediate");
+    try {
+      const result = await work(tx);
+      file.run("commit");
+      return result;
+    } catch (error) {
+      // After some faults SQLite has rolled back already.
+      if (file.inTransaction) file.run("rollback");
+      throw error;
+    }
   }
-  override createDriver(): SqliteDriver {
-    return new ImmediateSqliteDriver(this.#config);
-  }
+  return (work) => {
+    const done = last.then(() => run(work));
+    last = done.catch(() => undefined);
+    return done;
+  };
 }

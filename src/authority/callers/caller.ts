@@ -50,7 +50,7 @@ export function isCallerName(text: string): boolean {
 export function productOf(agent: string | undefined): string {
   if (agent === undefined) return "";
   const end = agent.search(/[/\s(;,]/);
-  return (end < 0 ? agent : agent.slice(0, end)).slice(0, 60).toLowerCase();
+  return (end < 0 ? agent : agent.slice(0, end)).slice(0, 60).toWellFormed().toLowerCase();
 }
 
 /** A version is an attribute of a deploy, not of a caller, so it is no part of the identity. */
@@ -85,5 +85,6 @@ export function keptAgent(agent: string | undefined): string | null {
 
 function networkPrefix(address: string): string {
   const network = networkOf(address);
-  return network.includes(":") ? network : `${network.slice(0, network.lastIndexOf("."))}.0/24`;
+  const lastDot = network.lastIndexOf(".");
+  return network.includes(":") || lastDot < 0 ? network : `${network.slice(0, lastDot)}.0/24`;
 }

@@ -73,6 +73,7 @@ export function createRecorder(
   let coveredUntil: Instant = 0;
   let coveredAtMonotonic = 0;
   let unsent: UsageBatch | null = null;
+  let unsentAtMonotonic = 0;
   let flushing: Promise<void> = Promise.resolve();
   let started = false;
 
@@ -89,11 +90,15 @@ export function createRecorder(
   }
 
   async function startSession(): Promise<void> {
-    reporterId = newId("rep");
+    const id = newId("rep");
+    const now = time.now();
+    const monotonic = clock.monotonic();
+    // The store first: batches of a session that it does not know would be dropped.
+    await store.startReporter(id, now);
+    reporterId = id;
     batchSeq = 0;
-    coveredUntil = time.now();
-    coveredAtMonotonic = clock.monotonic();
-    await store.startReporter(reporterId, coveredUntil);
+    coveredUntil = now;
+    coveredAtMonotonic = monotonic;
   }
 
   async function flushOnce(): Promise<void> {
@@ -101,7 +106,9 @@ export function createRecorder(
       const now = time.now();
       const monotonic = clock.monotonic();
       // Time that only the wall clock claims to have passed was not watched by anybody.
-      const jumped = now - coveredUntil > monotonic - coveredAtMonotonic + JUMP_TOLERANCE_MS;
+      const ahead = now - coveredUntil > monotonic - coveredAtMonotonic + JUMP_TOLERANCE_MS;
+      // And a false future that was ended must not keep the watch waiting until it comes.
+      const jumped = ahead || now < coveredUntil - JUMP_TOLERANCE_MS;
       const until = jumped ? coveredUntil : Math.max(now, coveredUntil);
       const taken = [...full, ...pending.values()];
       for (const key of taken) key.sealed = true;
@@ -109,6 +116,7 @@ export function createRecorder(
       full = [];
       batchSeq += 1;
       unsent = toBatch(taken, reporterId, batchSeq, coveredUntil, until, kept);
+      unsentAtMonotonic = monotonic;
       await store.apply(unsent);
       unsent = null;
       coveredUntil = until;
@@ -122,6 +130,7 @@ export function createRecorder(
     // A batch whose fate is unknown goes again under its own number, before anything newer.
     await store.apply(unsent);
     coveredUntil = unsent.coversUntil;
+    coveredAtMonotonic = unsentAtMonotonic;
     unsent = null;
     await flushOnce();
   }
@@ -167,7 +176,8 @@ function count(key: PendingKey, sighting: CallerSighting, code: number, now: Ins
 
 function meet(key: PendingKey, sighting: CallerSighting, now: Instant, kept: AddressKept): PendingCaller {
   const name = sighting.name === "" ? undefined : sighting.name;
-  const isFull = key.named.size + key.unnamed.size > MOST_CALLERS_PER_KEY;
+  const apart = key.named.size + key.unnamed.size - (key.unnamed.has(OVERFLOW) ? 1 : 0);
+  const isFull = apart >= MOST_CALLERS_PER_KEY;
   const wanted = callerIdOf(sighting, kept);
   const id = isFull && !(name === undefined && key.unnamed.has(wanted)) ? OVERFLOW : wanted;
   const had = id === OVERFLOW || name === undefined ? key.unnamed.get(id) : key.named.get(name);

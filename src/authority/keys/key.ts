@@ -63,9 +63,15 @@ export function spanOf(key: Pick<Key, "createdAt" | "expiresAt">): Seconds | nul
   return key.expiresAt === null ? null : (key.expiresAt - key.createdAt) / 1000;
 }
 
-/** Holds `keyturn:*` by name, and its owner lets it. */
+/** When a key made at `now` ends that lives for the span of another: a whole millisecond, null for never. */
+export function endAfter(span: Seconds | null, now: Instant): Instant | null {
+  return span === null ? null : now + Math.round(span * 1000);
+}
+
+/** Holds `keyturn:*` by name, and its owner lets it, from somewhere at least. */
 export function isRoot(key: Key, owner: Owner): boolean {
-  return rightsOf(key, owner).scopes.includes("keyturn:*");
+  const { scopes, allowedIps } = rightsOf(key, owner);
+  return scopes.includes("keyturn:*") && allowedIps?.length !== 0;
 }
 
 export function suspend(key: Key, reason: Suspension): Key {

@@ -21,12 +21,19 @@ export const revokeKey: Operation<BrakeKey, Braked> = {
       const users = await inUseBy(change, key.id);
       if (input.reason !== undefined) change.detail("reason", input.reason);
       describeUse(change, users);
-      const rotation = key.rotationId === null ? null : await change.tx.rotations.byId(key.accountId, key.rotationId);
-      if (rotation !== null) await (rotation.oldKeyId === key.id ? closed : cancelled)(change, rotation);
+      await endRotationOf(change, key);
       const revoked = await revoke(change, key);
       return { key: revoked, owner, inUseBy: users };
     }),
 };
+
+/** The rotation that a key takes part in cannot go on without it. */
+export async function endRotationOf(change: Change, key: Key): Promise<void> {
+  const rotation = key.rotationId === null ? null : await change.tx.rotations.byId(key.accountId, key.rotationId);
+  if (rotation === null) return;
+  if (rotation.oldKeyId === key.id) await closed(change, rotation);
+  else await cancelled(change, rotation);
+}
 
 /** Marks the key and records it. Revoking a revoked key changes nothing, and is still somebody's act. */
 export async function revoke(change: Change, key: Key): Promise<Key> {

@@ -18,11 +18,25 @@ export async function rootsEnd(tx: Pick<Reader, "keys">, account: AccountId, now
  * Runs a change that may take root rights away. If the account would be without a good root key, or sooner than
  * before, it throws `last_root_key`, unless forced.
  */
-export async function keepingRoots<T>(change: Change, force: boolean, work: () => Promise<T>): Promise<T> {
+export function keepingRoots<T>(change: Change, force: boolean, work: () => Promise<T>): Promise<T> {
+  return guarding(change, force, work, (before, after) => after >= before);
+}
+
+/** The same for a change that puts things back to where they were: one good root key must be left, however old. */
+export function keepingSomeRoot<T>(change: Change, force: boolean, work: () => Promise<T>): Promise<T> {
+  return guarding(change, force, work, (before, after) => after >= Math.min(before, change.now));
+}
+
+async function guarding<T>(
+  change: Change,
+  force: boolean,
+  work: () => Promise<T>,
+  isEnough: (before: number, after: number) => boolean,
+): Promise<T> {
   const before = await rootsEnd(change.tx, change.account(), change.now);
   const result = await work();
   const after = await rootsEnd(change.tx, change.account(), change.now);
-  if (after >= before) return result;
+  if (isEnough(before, after)) return result;
   if (!force) {
     throw new Refusal(
       "last_root_key",

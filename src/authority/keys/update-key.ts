@@ -43,7 +43,17 @@ export const updateKey: Operation<UpdateKey, { readonly key: Key; readonly owner
     }),
 };
 
+const FIELDS = [
+  ["role", "role"],
+  ["scopes", "scopes"],
+  ["allowedIps", "allowed_ips"],
+] as const;
+
 function narrow(key: Key, owner: Owner, own: Partial<OwnRights>): Key {
+  // Giving a limit up widens the key on the day when its owner is widened.
+  for (const [member, field] of FIELDS) {
+    if (own[member] === null && key.own[member] !== null) throw invalid(field, "can only be narrowed; issue a new key for more");
+  }
   const narrowed: Key = { ...key, own: { ...key.own, ...own } };
   const wider = exceeding(rightsOf(narrowed, owner), rightsOf(key, owner))[0];
   if (wider !== undefined) throw invalid(wider, "can only be narrowed; issue a new key for more");

@@ -1,6 +1,5 @@
 import { compileBlocks } from "../access/addresses.ts";
-import type { CallerSighting } from "../callers/caller.ts";
-import { callerIdOf, callerLabel } from "../callers/caller.ts";
+import { type AddressKept, type CallerSighting, callerIdOf, callerLabel } from "../callers/caller.ts";
 import type { PendingKey, Recorder } from "../callers/recorder.ts";
 import type { Timekeeper } from "../clock.ts";
 import type { AccountId, BrownoutId, KeyId } from "../ids.ts";
@@ -51,6 +50,8 @@ export interface VerifierOptions {
   readonly recorder: Recorder;
   readonly time: Timekeeper;
   readonly format: SecretFormat;
+  /** How much of an address may stand in what a brownout found. */
+  readonly callerAddress: AddressKept;
   /** How many keys are remembered; the oldest makes room. */
   readonly capacity: number;
   /** Called once when a brownout has reached a threshold. */
@@ -66,6 +67,7 @@ interface Remembered extends KnownKey {
   matched: Matched;
   readonly owner: Bond;
   readonly account: Bond;
+  readonly rotation: Bond | null;
   pending: PendingKey | null;
 }
 
@@ -81,7 +83,7 @@ const UNKNOWN: Verdict = { code: "unknown", key: null };
 const LONGEST_TEXT = 512;
 
 export function createVerifier(options: VerifierOptions): Verifier {
-  const { storage, recorder, time, format, capacity } = options;
+  const { storage, recorder, time, format, callerAddress, capacity } = options;
   const remembered = new Map<string, Remembered>();
   const bonds = new Map<string, Bond>();
   const brownouts = new Map<BrownoutId, LiveBrownout>();
@@ -103,6 +105,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       effective: { rights, addresses },
       owner: bondOf(matched.key.ownerId),
       account: bondOf(matched.key.accountId),
+      // Verdicts tell of the rotation's state, so its steps must reach them as well.
+      rotation: matched.rotation === null ? null : bondOf(matched.rotation.id),
       pending: null,
     };
     if (remembered.size >= capacity) {
@@ -137,7 +141,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       brownouts.set(brownout.id, live);
     }
     live.refusals += 1;
-    live.callers.add(callerLabel(callerIdOf(caller, "full")));
+    live.callers.add(callerLabel(callerIdOf(caller, callerAddress)));
     if (live.refusals >= brownout.stopAfterRefusals) live.spent = "refusals";
     if (live.callers.size >= brownout.stopAfterCallers) live.spent = "callers";
     if (live.spent !== null) options.onBrownoutSpent(brownout.id);
@@ -149,7 +153,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const digest = digestOf(presented);
       const entry = remembered.get(digest);
       // What is remembered under this digest has passed its checksum: no other text has the same digest.
-      if (entry?.owner.intact && entry.account.intact) return conclude(entry, ask, caller, account);
+      if (entry?.owner.intact && entry.account.intact && entry.rotation?.intact !== false) return conclude(entry, ask, caller, account);
       const form = inspectSecret(presented, format);
       if (form === "malformed") return MALFORMED;
       if (form === "wrong_region") return WRONG_REGION;
@@ -169,7 +173,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       for (const { kind, id } of entry.subjects) {
         if (kind === "key") {
           for (const digest of await storage.digestsOf(id as KeyId)) remembered.delete(digest);
-        } else if (kind === "service_account" || kind === "account") {
+        } else if (kind === "service_account" || kind === "account" || kind === "rotation") {
           const bond = bonds.get(id);
           if (bond !== undefined) bond.intact = false;
           bonds.delete(id);

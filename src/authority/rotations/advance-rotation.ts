@@ -2,7 +2,7 @@ import { revoke } from "../keys/revoke-key.ts";
 import { findKey } from "../keys/find-key.ts";
 import type { RotationId } from "../ids.ts";
 import type { Change, Operation } from "../operation.ts";
-import { applyCompletion, tellForced } from "./complete-rotation.ts";
+import { applyCompletion } from "./complete-rotation.ts";
 import { closed, replaceRotation } from "./end-rotation.ts";
 import { judgeRotation, type Judged } from "./gather-evidence.ts";
 import { adopt, nextStep, raiseOverdue, type Rotation, startAdopting, type Step, unadopt } from "./rotation.ts";
@@ -19,8 +19,14 @@ export const advanceRotation: Operation<{ readonly id: RotationId }, Step | null
     const rotation = await change.tx.rotations.byIdAnywhere(input.id);
     if (rotation === null) return null;
     change.inAccount(rotation.accountId);
-    const judged = await judgeRotation(change.authority, change.tx, rotation, change.now);
-    const step = nextStep(rotation, judged.assessment, judged.evidence.successorFirstUsedAt, change.now);
+    let judged = await judgeRotation(change.authority, change.tx, rotation, change.now);
+    let step = nextStep(rotation, judged.assessment, judged.evidence.successorFirstUsedAt, change.now);
+    if (step === "complete") {
+      // Whoever used the old key a moment ago is still in memory only, and must count.
+      await change.authority.recorder.flush();
+      judged = await judgeRotation(change.authority, change.tx, rotation, change.now);
+      step = nextStep(rotation, judged.assessment, judged.evidence.successorFirstUsedAt, change.now);
+    }
     if (step === null) return null;
     change.detail("step", step);
     await take(change, rotation, step, judged);
@@ -28,10 +34,10 @@ export const advanceRotation: Operation<{ readonly id: RotationId }, Step | null
   },
 };
 
-async function take(change: Change, rotation: Rotation, step: Step, { evidence, assessment }: Judged): Promise<void> {
+async function take(change: Change, rotation: Rotation, step: Step, judged: Judged): Promise<void> {
   switch (step) {
     case "start_adopting":
-      await replaceRotation(change, rotation, startAdopting(rotation, evidence.successorFirstUsedAt ?? change.now));
+      await replaceRotation(change, rotation, startAdopting(rotation, judged.evidence.successorFirstUsedAt ?? change.now));
       return;
     case "adopt":
       await replaceRotation(change, rotation, adopt(rotation, change.now));
@@ -42,13 +48,10 @@ async function take(change: Change, rotation: Rotation, step: Step, { evidence, 
     case "raise_overdue":
       await replaceRotation(change, rotation, raiseOverdue(rotation, change.now));
       return;
-    case "complete": {
+    case "complete":
       // Only `at_deadline` gets here with callers in the way, and that was somebody's choice by name.
-      const forced = assessment.blocking.length > 0;
-      if (forced) tellForced(change, assessment);
-      await applyCompletion(change, rotation, forced);
+      await applyCompletion(change, rotation, judged);
       return;
-    }
     case "close": {
       await closed(change, rotation);
       const { key } = await findKey(change.tx, rotation.accountId, rotation.oldKeyId);

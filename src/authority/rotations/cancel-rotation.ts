@@ -3,6 +3,7 @@ import { Refusal } from "../errors.ts";
 import type { RotationId } from "../ids.ts";
 import { findKey } from "../keys/find-key.ts";
 import { revoke } from "../keys/revoke-key.ts";
+import { keepingSomeRoot } from "../keys/root-keys.ts";
 import type { Operation } from "../operation.ts";
 import { cancelled } from "./end-rotation.ts";
 import { findRotation, gatherEvidence } from "./gather-evidence.ts";
@@ -33,9 +34,11 @@ export const cancelRotation: Operation<CancelRotation, Rotation> = {
       });
     }
     if (used) change.detail("forced", true);
-    await cancelled(change, { ...rotation, forced: ended.forced });
-    const { key } = await findKey(change.tx, rotation.accountId, rotation.successorKeyId);
-    await revoke(change, key);
-    return ended;
+    return keepingSomeRoot(change, force, async () => {
+      await cancelled(change, rotation, ended.forced);
+      const { key } = await findKey(change.tx, rotation.accountId, rotation.successorKeyId);
+      await revoke(change, key);
+      return ended;
+    });
   },
 };

@@ -24,7 +24,9 @@ export const dismissCaller: Operation<DismissCaller, Rotation> = {
     const rotation = await findRotation(change.tx, change.account(), input.id);
     if (!inOverlap(rotation.state)) throw new Refusal("rotation_state", `The rotation is ${rotation.state}; nobody is waited for.`);
     const { evidence, assessment } = await judgeRotation(change.authority, change.tx, rotation, change.now);
-    const caller = assessment.callers.find((one) => one.name === input.caller);
+    // A name may read like the address and agent of an unnamed caller: then the one that is in the way is meant.
+    const called = assessment.callers.filter((one) => one.name === input.caller);
+    const caller = called.find((one) => one.blocking) ?? called[0];
     if (caller === undefined) throw notFound("caller of the old key");
     if (
       caller.lastSeenOldAt >= rotation.startedAt &&

@@ -1,7 +1,7 @@
 import type { BrownoutId } from "../ids.ts";
 import type { Operation } from "../operation.ts";
-import { formatInstant } from "../time.ts";
 import type { BrownoutStop } from "./brownout.ts";
+import { stopBrownout } from "./end-rotation.ts";
 
 export interface EndBrownout {
   readonly id: BrownoutId;
@@ -19,26 +19,7 @@ export const endBrownout: Operation<EndBrownout, void> = {
     const rotation = await change.tx.rotations.byIdAnywhere(brownout.rotationId);
     if (rotation === null) return;
     change.inAccount(rotation.accountId);
-    const tally = change.authority.verifier.tallyOf(brownout.id);
-    const ended = {
-      ...brownout,
-      refusals: tally?.refusals ?? brownout.refusals,
-      callersHit: tally?.callersHit ?? brownout.callersHit,
-      stoppedAt: Math.min(change.now, brownout.endsAt),
-      stopReason: input.reason,
-    };
-    await change.tx.rotations.replaceBrownout(ended);
-    change.record({
-      kind: "brownout",
-      id: brownout.id,
-      before: { stopped_at: null },
-      after: {
-        stopped_at: formatInstant(ended.stoppedAt),
-        stop_reason: ended.stopReason,
-        refusals: ended.refusals,
-        callers_hit: ended.callersHit.length,
-      },
-    });
+    await stopBrownout(change, brownout, input.reason);
     change.record({ kind: "key", id: rotation.oldKeyId, before: { brownout_id: brownout.id }, after: null });
   },
 };

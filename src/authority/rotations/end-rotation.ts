@@ -3,7 +3,9 @@ import { findKey } from "../keys/find-key.ts";
 import { type Key, lift, suspend } from "../keys/key.ts";
 import type { KeyId } from "../ids.ts";
 import type { Change } from "../operation.ts";
+import { formatInstant } from "../time.ts";
 import { describeRotation } from "./describe.ts";
+import type { Brownout, BrownoutStop } from "./brownout.ts";
 import { close, type Rotation } from "./rotation.ts";
 
 /** Stores the rotation's new state and records it. */
@@ -33,8 +35,8 @@ export async function closed(change: Change, rotation: Rotation): Promise<void> 
  * The rotation is over because its successor is revoked; the old key goes on alone. If it was suspended by then, it
  * stays so, as an operator's suspension: nothing comes back to life by itself, and nothing is lost for good.
  */
-export async function cancelled(change: Change, rotation: Rotation): Promise<void> {
-  await replaceRotation(change, rotation, { ...rotation, state: "cancelled", endedAt: change.now });
+export async function cancelled(change: Change, rotation: Rotation, forced = rotation.forced): Promise<void> {
+  await replaceRotation(change, rotation, { ...rotation, state: "cancelled", endedAt: change.now, forced });
   await stopBrownouts(change, rotation);
   await replaceKey(change, rotation, rotation.oldKeyId, (key) =>
     release(rotation.state === "completed" ? suspend(lift(key, "rotation"), "operator") : key),
@@ -45,9 +47,34 @@ function release(key: Key): Key {
   return { ...key, rotationId: null };
 }
 
-async function stopBrownouts(change: Change, rotation: Rotation): Promise<void> {
+/** What comes to an end takes its brownouts along, with what they found so far. */
+export async function stopBrownouts(change: Change, rotation: Rotation): Promise<void> {
   for (const brownout of await change.tx.rotations.brownouts(rotation.id)) {
     if (brownout.stoppedAt !== null) continue;
-    await change.tx.rotations.replaceBrownout({ ...brownout, stoppedAt: change.now, stopReason: "rotation" });
+    await stopBrownout(change, brownout, "rotation");
   }
+}
+
+/** Stores that a brownout is over, and what it found. */
+export async function stopBrownout(change: Change, brownout: Brownout, reason: BrownoutStop): Promise<void> {
+  const tally = change.authority.verifier.tallyOf(brownout.id);
+  const ended = {
+    ...brownout,
+    refusals: tally?.refusals ?? brownout.refusals,
+    callersHit: tally?.callersHit ?? brownout.callersHit,
+    stoppedAt: Math.min(change.now, brownout.endsAt),
+    stopReason: reason,
+  };
+  await change.tx.rotations.replaceBrownout(ended);
+  change.record({
+    kind: "brownout",
+    id: brownout.id,
+    before: { stopped_at: null },
+    after: {
+      stopped_at: formatInstant(ended.stoppedAt),
+      stop_reason: ended.stopReason,
+      refusals: ended.refusals,
+      callers_hit: ended.callersHit.length,
+    },
+  });
 }

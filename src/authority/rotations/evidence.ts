@@ -78,10 +78,15 @@ export interface Assessment {
 
 const UNNAMED_QUIET_SECONDS = 7 * 86_400;
 
-/** Milliseconds after `since` that every verifying process has reported on. */
+/** Milliseconds after `since` that every verifying process has reported on. Watches ascend by their start. */
 export function watchedSince(watches: readonly Watch[], since: Instant): number {
   let total = 0;
-  for (const watch of watches) total += Math.max(0, watch.until - Math.max(watch.from, since));
+  let counted = since;
+  for (const watch of watches) {
+    // A clock that was set back makes watches overlap; no moment is watched twice.
+    total += Math.max(0, watch.until - Math.max(watch.from, counted));
+    counted = Math.max(counted, watch.until);
+  }
   return total;
 }
 
@@ -97,7 +102,8 @@ export function assess(
   successorActive: boolean,
   now: Instant,
 ): Assessment {
-  const lookBackFrom = now - rotation.lookBackSeconds * 1000;
+  // From the start, not from now: a silent caller must not drop out of sight because the rotation takes its time.
+  const lookBackFrom = rotation.startedAt - rotation.lookBackSeconds * 1000;
   const known = evidence.oldCallers.filter((caller) => caller.lastSeenAt >= lookBackFrom);
   const onSuccessor = new Map(evidence.successorCallers.map((caller) => [caller.id, caller]));
   const told = known.filter((caller) => caller.id !== OVERFLOW);

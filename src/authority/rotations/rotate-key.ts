@@ -3,7 +3,7 @@ import { type KeyId, newId, type RotationId } from "../ids.ts";
 import { describeKey } from "../keys/describe.ts";
 import { findKey } from "../keys/find-key.ts";
 import { assertIssuable, type Issued, mintKey, replaceSecretOf } from "../keys/issue.ts";
-import { type Key, type Owner, rightsOf, spanOf, stateOf } from "../keys/key.ts";
+import { endAfter, type Key, type Owner, rightsOf, spanOf, stateOf } from "../keys/key.ts";
 import type { Change, Operation } from "../operation.ts";
 import { describeRotation } from "./describe.ts";
 import { findRotation } from "./gather-evidence.ts";
@@ -61,7 +61,7 @@ async function startRotation(change: Change, { keyId, plan }: RotateKey): Promis
     name: old.name,
     own: old.own,
     metadata: old.metadata,
-    expiresAt: span === null ? null : change.now + span * 1000,
+    expiresAt: endAfter(span, change.now),
     rotationId,
   });
   const rotation: Rotation = {

@@ -182,7 +182,8 @@ export function rollback(rotation: Rotation, now: Instant): Rotation {
   }
   return {
     ...rotation,
-    state: "adopting",
+    // One that was forced through before anybody used the successor is where it was.
+    state: rotation.firstUsedAt === null ? "issued" : "adopting",
     completion: "manual",
     adoptedAt: null,
     completedAt: null,

@@ -1,8 +1,9 @@
 import type { Revocation } from "../audit/witness.ts";
 import type { KeyId, ServiceAccountId } from "../ids.ts";
-import { describeKey } from "../keys/describe.ts";
+import { endRotationOf, revoke } from "../keys/revoke-key.ts";
 import type { Operation } from "../operation.ts";
-import { describeServiceAccount } from "../service-accounts/describe.ts";
+import { cancelled } from "../rotations/end-rotation.ts";
+import { replaceServiceAccount } from "../service-accounts/find-service-account.ts";
 import { formatInstant } from "../time.ts";
 
 /** `keyturn doctor --accept-clock`: ends a false future. The one entry that may be dated before its predecessor. */
@@ -32,14 +33,8 @@ export const mergeWitness: Operation<{ readonly revocations: readonly Revocation
         for (const account of accounts) {
           const found = await change.tx.serviceAccounts.byId(account.id, revocation.id as ServiceAccountId);
           if (found === null || found.deletedAt !== null) continue;
-          const deleted = { ...found, deletedAt: change.now };
-          await change.tx.serviceAccounts.replace(deleted);
-          change.record({
-            kind: "service_account",
-            id: found.id,
-            before: describeServiceAccount(found),
-            after: describeServiceAccount(deleted),
-          });
+          for (const rotation of await change.tx.rotations.openOfOwner(found.id)) await cancelled(change, rotation);
+          await replaceServiceAccount(change, found, { ...found, deletedAt: change.now });
           merged += 1;
         }
         continue;
@@ -50,9 +45,8 @@ export const mergeWitness: Operation<{ readonly revocations: readonly Revocation
         await change.tx.keys.killDigestsBefore(found.key.id, revocation.ordinal ?? 1, change.now);
         change.record({ kind: "key", id: found.key.id, before: null, after: { secrets_before: revocation.ordinal ?? 1 } });
       } else if (found.key.revokedAt === null) {
-        const revoked = { ...found.key, revokedAt: change.now };
-        await change.tx.keys.replace(revoked);
-        change.record({ kind: "key", id: revoked.id, before: describeKey(found.key), after: describeKey(revoked) });
+        await endRotationOf(change, found.key);
+        await revoke(change, found.key);
       } else continue;
       merged += 1;
     }

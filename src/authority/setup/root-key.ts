@@ -1,6 +1,6 @@
 import type { Account } from "../accounts/account.ts";
 import { newId } from "../ids.ts";
-import type { Owner } from "../keys/key.ts";
+import { endAfter, type Owner } from "../keys/key.ts";
 import { type Issued, mintKey } from "../keys/issue.ts";
 import type { Change } from "../operation.ts";
 import { describeServiceAccount } from "../service-accounts/describe.ts";
@@ -25,7 +25,7 @@ export async function issueRootKey(change: Change, account: Account): Promise<Is
     name: await freeName(change, owner),
     own: ROOT_RIGHTS,
     metadata: {},
-    expiresAt: span === null ? null : change.now + span * 1000,
+    expiresAt: endAfter(span, change.now),
     rotationId: null,
   });
 }

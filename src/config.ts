@@ -1,0 +1,159 @@
+import { z } from "zod";
+import { canonicalBlock } from "./authority/access/addresses.ts";
+import type { AddressKept } from "./authority/callers/caller.ts";
+import { isBrand, isRegion, type SecretFormat } from "./authority/secret.ts";
+import { parseSpan, type Seconds } from "./authority/time.ts";
+
+/** Every variable that the server reads, with what it means when it is absent. docs/running.md explains each. */
+export const SERVER_VARIABLES = [
+  "KEYTURN_HOST",
+  "KEYTURN_PORT",
+  "KEYTURN_DATA",
+  "KEYTURN_PUBLIC_URL",
+  "KEYTURN_REGION",
+  "KEYTURN_KEY_BRAND",
+  "KEYTURN_RETIRED_KEY_BRANDS",
+  "KEYTURN_ROOT_KEY_FILE",
+  "KEYTURN_WITNESS_FILE",
+  "KEYTURN_TRUSTED_PROXIES",
+  "KEYTURN_CALLER_ADDRESS",
+  "KEYTURN_FLUSH_INTERVAL",
+  "KEYTURN_CACHE_KEYS",
+  "KEYTURN_METRICS_PORT",
+  "KEYTURN_LOG_LEVEL",
+  "KEYTURN_TLS",
+  "KEYTURN_TLS_CERT_FILE",
+  "KEYTURN_TLS_KEY_FILE",
+] as const;
+
+/** Read by the command line and the SDK, not by the server. */
+export const CLIENT_VARIABLES = ["KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_KEY_FILE"] as const;
+
+export interface Config {
+  readonly host: string;
+  readonly port: number;
+  readonly dataFolder: string;
+  readonly publicUrl: string | null;
+  readonly format: SecretFormat;
+  readonly rootKeyFile: string | null;
+  readonly witnessFile: string | null;
+  /** CIDR blocks whose forwarding headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly callerAddress: AddressKept;
+  readonly flushSeconds: Seconds;
+  readonly cacheKeys: number;
+  /** Null: `/metrics` is served beside everything else. */
+  readonly metricsPort: number | null;
+  readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
+}
+
+/** The settings are wrong; every problem is named, with its variable. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(`The settings are wrong:\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
+    this.name = "ConfigError";
+    this.problems = problems;
+  }
+}
+
+const port = z.coerce.number("must be a port number").int().min(0).max(65_535, "must be at most 65535");
+const list = z.string().transform((text) => text.split(",").map((part) => part.trim()).filter((part) => part !== ""));
+const brand = z.string().refine(isBrand, "must be 1 to 16 of a-z 0-9, starting with a letter");
+
+const schema = z.object({
+  KEYTURN_HOST: z.string().default("127.0.0.1"),
+  KEYTURN_PORT: port.default(8420),
+  KEYTURN_DATA: z.string().default("./data"),
+  KEYTURN_PUBLIC_URL: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).optional(),
+  KEYTURN_REGION: z.string().refine(isRegion, "must be 1 to 16 of a-z 0-9 -, starting with a letter").optional(),
+  KEYTURN_KEY_BRAND: brand.default("kt"),
+  KEYTURN_RETIRED_KEY_BRANDS: list.pipe(z.array(brand)).default([]),
+  KEYTURN_ROOT_KEY_FILE: z.string().optional(),
+  KEYTURN_WITNESS_FILE: z.string().optional(),
+  KEYTURN_TRUSTED_PROXIES: list
+    .transform((blocks, context) =>
+      blocks.map((text) => {
+        const parsed = canonicalBlock(text);
+        if (parsed.ok) return parsed.block;
+        context.addIssue({ code: "custom", message: `${text}: ${parsed.message}` });
+        return text;
+      }),
+    )
+    .default([]),
+  KEYTURN_CALLER_ADDRESS: z.enum(["full", "prefix", "none"], "must be full, prefix or none").default("full"),
+  KEYTURN_FLUSH_INTERVAL: z
+    .string()
+    .transform((text, context) => {
+      const span = parseSpan(text);
+      if (span.ok && span.seconds <= 60) return span.seconds;
+      context.addIssue({ code: "custom", message: span.ok ? "must be at most 60s" : span.message });
+      return 1;
+    })
+    .default(1),
+  KEYTURN_CACHE_KEYS: z.coerce.number("must be a number").int().min(1_000, "must be at least 1000").default(200_000),
+  KEYTURN_METRICS_PORT: port.optional(),
+  KEYTURN_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
+  KEYTURN_TLS: z.literal("terminated-elsewhere", "the only value is terminated-elsewhere").optional(),
+  KEYTURN_TLS_CERT_FILE: z.string().optional(),
+  KEYTURN_TLS_KEY_FILE: z.string().optional(),
+} satisfies Record<(typeof SERVER_VARIABLES)[number], z.ZodType>);
+
+const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The checked settings. An empty variable counts as absent. Throws `ConfigError`. */
+export function readConfig(environment: Environment): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ""));
+  const parsed = schema.safeParse(given);
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  if (given["KEYTURN_DATABASE_URL"] !== undefined) {
+    problems.push("KEYTURN_DATABASE_URL: this version keeps its data in the embedded database only (KEYTURN_DATA)");
+  }
+  if (!parsed.success) throw new ConfigError(problems);
+  const env = parsed.data;
+  const certFile = env.KEYTURN_TLS_CERT_FILE;
+  const keyFile = env.KEYTURN_TLS_KEY_FILE;
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    problems.push("KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE: give both or neither");
+  }
+  const tls = certFile === undefined || keyFile === undefined ? null : { certFile, keyFile };
+  if (!LOOPBACK.has(env.KEYTURN_HOST) && tls === null && env.KEYTURN_TLS === undefined) {
+    problems.push(
+      `KEYTURN_HOST: ${env.KEYTURN_HOST} is reachable from elsewhere, and keys would travel in clear. Give KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE, or say KEYTURN_TLS=terminated-elsewhere`,
+    );
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return {
+    host: env.KEYTURN_HOST,
+    port: env.KEYTURN_PORT,
+    dataFolder: env.KEYTURN_DATA,
+    publicUrl: env.KEYTURN_PUBLIC_URL ?? null,
+    format: {
+      brand: env.KEYTURN_KEY_BRAND,
+      retiredBrands: env.KEYTURN_RETIRED_KEY_BRANDS,
+      region: env.KEYTURN_REGION ?? null,
+    },
+    rootKeyFile: env.KEYTURN_ROOT_KEY_FILE ?? null,
+    witnessFile: env.KEYTURN_WITNESS_FILE ?? null,
+    trustedProxies: env.KEYTURN_TRUSTED_PROXIES,
+    callerAddress: env.KEYTURN_CALLER_ADDRESS,
+    flushSeconds: env.KEYTURN_FLUSH_INTERVAL,
+    cacheKeys: env.KEYTURN_CACHE_KEYS,
+    metricsPort: env.KEYTURN_METRICS_PORT ?? null,
+    logLevel: env.KEYTURN_LOG_LEVEL,
+    tls,
+  };
+}
+
+/** Variables that look like ours and are not: most likely a typing error, which could open what was to be closed. */
+export function unknownVariables(environment: Environment): readonly string[] {
+  const known = new Set<string>([...SERVER_VARIABLES, ...CLIENT_VARIABLES]);
+  return Object.keys(environment).filter(
+    (name) => name.startsWith("KEYTURN_") && !name.startsWith("KEYTURN_TEST_") && !known.has(name),
+  );
+}

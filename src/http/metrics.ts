@@ -1,0 +1,67 @@
+import { Counter, Gauge, Registry } from "prom-client";
+import type { Authority } from "../authority/authority.ts";
+import { VERDICT_CODES, type VerdictCode } from "../authority/keys/verdict.ts";
+import type { ProblemCode } from "./problems.ts";
+
+/** Numbers for `/metrics`. No label names a key, an owner or a caller: they would be secrets of the customers. */
+export interface Metrics {
+  countVerdict(code: VerdictCode): void;
+  countProblem(code: ProblemCode): void;
+  countRequest(operation: string, status: number): void;
+  text(): Promise<string>;
+}
+
+export function createMetrics(authority: Authority): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  // Counted in a plain object and read when asked: a labelled counter costs more than the verdict itself.
+  const verdicts: Partial<Record<VerdictCode, number>> = {};
+  new Counter({
+    name: "keyturn_verdicts_total",
+    help: "Verifications by verdict.",
+    labelNames: ["code"],
+    registers,
+    collect() {
+      this.reset();
+      for (const code of VERDICT_CODES) this.inc({ code }, verdicts[code] ?? 0);
+    },
+  });
+  const problems = new Counter({
+    name: "keyturn_problems_total",
+    help: "Requests answered with a problem, by its code.",
+    labelNames: ["code"],
+    registers,
+  });
+  const requests = new Counter({
+    name: "keyturn_requests_total",
+    help: "Requests to the management API, by operation and status.",
+    labelNames: ["operation", "status"],
+    registers,
+  });
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge("keyturn_last_used_flush_lag_seconds", "Time since usage and callers were last stored.", () =>
+    authority.recorder.lagSeconds(),
+  );
+  gauge("keyturn_audit_seq", "Sequence number of the newest audit entry applied.", () => authority.appliedSeq());
+  gauge("keyturn_cached_keys", "Keys remembered by the verifier.", () => authority.verifier.size());
+  gauge("keyturn_writable", "1 while changes are accepted.", () => (authority.health.writable() ? 1 : 0));
+  gauge("keyturn_clock_trouble", "1 while deadlines stand still because the clock can't be trusted.", () =>
+    authority.time.trouble() === null ? 0 : 1,
+  );
+  return {
+    countVerdict: (code) => {
+      verdicts[code] = (verdicts[code] ?? 0) + 1;
+    },
+    countProblem: (code) => problems.inc({ code }),
+    countRequest: (operation, status) => requests.inc({ operation, status: String(status) }),
+    text: () => registry.metrics(),
+  };
+}

@@ -1,0 +1,175 @@
+import type { z } from "@hono/zod-openapi";
+import { ownerRights } from "../authority/access/rights.ts";
+import type { Account } from "../authority/accounts/account.ts";
+import { type Caller, callerLabel, isUnnamed } from "../authority/callers/caller.ts";
+import type { InUse } from "../authority/keys/in-use.ts";
+import { type Key, type Owner, rightsOf, stateOf } from "../authority/keys/key.ts";
+import type { KeyView } from "../authority/keys/read-keys.ts";
+import { type Brownout, brownoutNow } from "../authority/rotations/brownout.ts";
+import type { RotationView } from "../authority/rotations/read-rotations.ts";
+import { dueAt, isCutShort, isOverdue } from "../authority/rotations/rotation.ts";
+import type { ServiceAccount } from "../authority/service-accounts/service-account.ts";
+import { formatInstant, type Instant } from "../authority/time.ts";
+import type {
+  accountAnswer,
+  callerAnswer,
+  keyAnswer,
+  rotationAnswer,
+  serviceAccountAnswer,
+  verdictAnswer,
+} from "./schemas.ts";
+
+// The resources as the API spells them. Each function's type is the schema in the document.
+
+const instant = (at: Instant | null): string | null => (at === null ? null : formatInstant(at));
+
+export function presentAccount(account: Account): z.infer<typeof accountAnswer> {
+  return {
+    id: account.id,
+    name: account.name,
+    operator: account.operator,
+    suspended: account.suspendedAt !== null,
+    created_at: formatInstant(account.createdAt),
+  };
+}
+
+export function presentServiceAccount(one: ServiceAccount): z.infer<typeof serviceAccountAnswer> {
+  const rights = ownerRights(one.own);
+  return {
+    id: one.id,
+    account_id: one.accountId,
+    name: one.name,
+    role: rights.role,
+    scopes: [...rights.scopes],
+    allowed_ips: rights.allowedIps === null ? null : [...rights.allowedIps],
+    disabled: one.disabledAt !== null,
+    deleted: one.deletedAt !== null,
+    created_at: formatInstant(one.createdAt),
+  };
+}
+
+/** What a verification tells of a key: nothing that changes from one moment to the next but its state. */
+export function presentKnownKey(key: Key, owner: Owner, now: Instant): NonNullable<z.infer<typeof verdictAnswer>["key"]> {
+  const rights = rightsOf(key, owner);
+  const inherits: ("role" | "scopes" | "allowed_ips")[] = [];
+  if (key.own.role === null) inherits.push("role");
+  if (key.own.scopes === null) inherits.push("scopes");
+  if (key.own.allowedIps === null) inherits.push("allowed_ips");
+  return {
+    id: key.id,
+    lineage_id: key.lineageId,
+    account_id: key.accountId,
+    owner_id: key.ownerId,
+    kind: key.kind,
+    name: key.name,
+    state: stateOf(key, owner, now),
+    hint: key.hint,
+    role: rights.role,
+    scopes: [...rights.scopes],
+    allowed_ips: rights.allowedIps === null ? null : [...rights.allowedIps],
+    inherits,
+    metadata: key.metadata,
+    created_at: formatInstant(key.createdAt),
+    expires_at: instant(key.expiresAt),
+    rotation_id: key.rotationId,
+  };
+}
+
+export function presentKey({ key, owner, use, now }: KeyView): z.infer<typeof keyAnswer> {
+  return {
+    ...presentKnownKey(key, owner, now),
+    expires_in_seconds: key.expiresAt === null ? null : Math.max(0, (key.expiresAt - now) / 1000),
+    last_used_at: instant(use?.lastValidAt ?? null),
+  };
+}
+
+export function presentInUse(users: readonly InUse[]) {
+  return users.map((user) => ({
+    name: user.name,
+    unnamed: user.unnamed,
+    last_seen_at: formatInstant(user.lastSeenAt),
+  }));
+}
+
+export function presentCaller(caller: Caller): z.infer<typeof callerAnswer> {
+  return {
+    name: callerLabel(caller.id),
+    unnamed: isUnnamed(caller.id),
+    address: caller.address,
+    user_agent: caller.agent,
+    first_seen_at: formatInstant(caller.firstSeenAt),
+    last_seen_at: formatInstant(caller.lastSeenAt),
+    first_valid_at: instant(caller.firstValidAt),
+    last_valid_at: instant(caller.lastValidAt),
+    counts: { ...caller.counts },
+  };
+}
+
+function presentBrownout(brownout: Brownout, now: Instant): z.infer<typeof rotationAnswer>["brownouts"][number] {
+  return {
+    id: brownout.id,
+    state: brownoutNow(brownout, now),
+    starts_at: formatInstant(brownout.startsAt),
+    ends_at: formatInstant(brownout.endsAt),
+    stop_after_callers: brownout.stopAfterCallers,
+    stop_after_refusals: brownout.stopAfterRefusals,
+    refusals: brownout.refusals,
+    callers_hit: [...brownout.callersHit],
+    stopped_at: instant(brownout.stoppedAt),
+    stop_reason: brownout.stopReason,
+  };
+}
+
+export function presentRotation(view: RotationView): z.infer<typeof rotationAnswer> {
+  const { rotation, assessment, now } = view;
+  return {
+    id: rotation.id,
+    account_id: rotation.accountId,
+    owner_id: rotation.ownerId,
+    lineage_id: rotation.lineageId,
+    old_key_id: rotation.oldKeyId,
+    successor_key_id: rotation.successorKeyId,
+    state: rotation.state,
+    overdue: isOverdue(rotation, now),
+    completion: rotation.completion,
+    reason: rotation.reason,
+    overlap_seconds: rotation.overlapSeconds,
+    quiet_period_seconds: rotation.quietPeriodSeconds,
+    look_back_seconds: rotation.lookBackSeconds,
+    undo_window_seconds: rotation.undoWindowSeconds,
+    started_at: formatInstant(rotation.startedAt),
+    deadline_at: formatInstant(rotation.deadlineAt),
+    first_used_at: instant(rotation.firstUsedAt),
+    due_at: formatInstant(dueAt(rotation)),
+    old_key_ends_at: instant(rotation.oldKeyEndsAt),
+    adopted_at: instant(rotation.adoptedAt),
+    completed_at: instant(rotation.completedAt),
+    undo_until: instant(rotation.undoUntil),
+    ended_at: instant(rotation.endedAt),
+    forced: rotation.forced,
+    warnings: isCutShort(rotation)
+      ? [`The old key ends by itself at ${instant(rotation.oldKeyEndsAt)}, before the overlap is over.`]
+      : [],
+    safe_to_complete: assessment.safeToComplete,
+    reasons: assessment.reasons.map((reason) => ({ ...reason, callers: [...reason.callers] })),
+    callers: assessment.callers.map((caller) => ({
+      name: caller.name,
+      unnamed: caller.unnamed,
+      status: caller.status,
+      blocking: caller.blocking,
+      last_seen_old_at: formatInstant(caller.lastSeenOldAt),
+      first_seen_new_at: instant(caller.firstSeenNewAt),
+      last_seen_new_at: instant(caller.lastSeenNewAt),
+      quiet_at: instant(caller.quietAt),
+      address: caller.address,
+      user_agent: caller.agent,
+    })),
+    new_callers: [...assessment.newCallers],
+    dismissals: view.dismissals.map((one) => ({
+      caller: callerLabel(one.caller),
+      reason: one.reason,
+      at: formatInstant(one.at),
+    })),
+    brownouts: view.brownouts.map((one) => presentBrownout(one, now)),
+  };
+}

@@ -1,0 +1,72 @@
+import type { HttpFace, HttpParts } from "./app.ts";
+import { createHttpFace } from "./app.ts";
+
+export interface ServeOptions extends Omit<HttpParts, "peerOf"> {
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly metricsPort: number | null;
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly metricsUrl: string | null;
+  /** Takes no new requests and resolves when those under way are answered, after 10 seconds at the latest. */
+  stop(): Promise<void>;
+}
+
+/** `readBody` has the say over bodies: the runtime's own 413 has no problem document. Unread bytes stay in the socket. */
+const RUNTIME_BODY_LIMIT = Number.MAX_SAFE_INTEGER;
+/** The runtime closes without an answer after this; it counts in steps of 4 s, and must leave room for our 408 at 10 s. */
+const IDLE_SECONDS = 16;
+const STOP_SECONDS = 10;
+
+/** Serves the API. The verify paths are Bun's own routes: they cost less than a router. */
+export function startServer(options: ServeOptions): RunningServer {
+  let server: Bun.Server<undefined> | null = null;
+  const face: HttpFace = createHttpFace({
+    ...options,
+    peerOf: (request) => server?.requestIP(request)?.address,
+  });
+  const tls =
+    options.tls === null ? {} : { tls: { cert: Bun.file(options.tls.certFile), key: Bun.file(options.tls.keyFile) } };
+  server = Bun.serve({
+    hostname: options.host,
+    port: options.port,
+    maxRequestBodySize: RUNTIME_BODY_LIMIT,
+    idleTimeout: IDLE_SECONDS,
+    development: false,
+    ...tls,
+    routes: {
+      "/v1/keys/verify": { POST: face.verify },
+      "/v1/keys/verify/batch": { POST: face.verifyBatch },
+      "/v1/forward-auth": { GET: face.forwardAuth },
+    },
+    fetch: face.fetch,
+    error: (error) => {
+      options.log.error(error);
+      return new Response(null, { status: 500 });
+    },
+  });
+  const metricsServer =
+    options.metricsPort === null
+      ? null
+      : Bun.serve({
+          hostname: options.host,
+          port: options.metricsPort,
+          development: false,
+          routes: { "/metrics": { GET: face.metrics } },
+          fetch: () => new Response(null, { status: 404 }),
+        });
+  const serving = server;
+  return {
+    url: serving.url.href.replace(/\/$/, ""),
+    metricsUrl: metricsServer === null ? null : `${metricsServer.url.href}metrics`,
+    stop: async () => {
+      await Promise.race([serving.stop(), new Promise((resolve) => setTimeout(resolve, STOP_SECONDS * 1000).unref())]);
+      await serving.stop(true);
+      await metricsServer?.stop(true);
+    },
+  };
+}
