@@ -80,7 +80,12 @@ export async function serve(config: Config, version: string): Promise<Serving> {
   }
 
   every(config.flushSeconds * 1000, "storing usage", () => authority.recorder.flush());
-  every(ROUND_MS, "the worker", () => workOnce(authority));
+  every(ROUND_MS, "the worker", async () => {
+    for (const { rotation, step } of (await workOnce(authority)).steps) {
+      if (step === "raise_overdue") log.warn({ rotation }, "the rotation is overdue; the old key goes on working");
+      else log.info({ rotation, step }, "the rotation moved on");
+    }
+  });
   every(FOLLOW_MS, "following the log", () => (authority.storage.changedElsewhere() ? authority.followOthers() : undefined));
   every(HOUR_MS, "dropping what has aged out", () => dropAged(authority));
   if (witness !== null) {

@@ -7,7 +7,7 @@ import { type Key, type Owner, rightsOf, stateOf } from "../authority/keys/key.t
 import type { KeyView } from "../authority/keys/read-keys.ts";
 import { type Brownout, brownoutNow } from "../authority/rotations/brownout.ts";
 import type { RotationView } from "../authority/rotations/read-rotations.ts";
-import { dueAt, isCutShort, isOverdue } from "../authority/rotations/rotation.ts";
+import { dueAt, inOverlap, isCutShort, isOverdue } from "../authority/rotations/rotation.ts";
 import type { ServiceAccount } from "../authority/service-accounts/service-account.ts";
 import { formatInstant, type Instant } from "../authority/time.ts";
 import type {
@@ -120,6 +120,19 @@ function presentBrownout(brownout: Brownout, now: Instant): z.infer<typeof rotat
   };
 }
 
+function warningsOf({ rotation, assessment }: RotationView): string[] {
+  const warnings: string[] = [];
+  if (isCutShort(rotation)) {
+    warnings.push(`The old key ends by itself at ${instant(rotation.oldKeyEndsAt)}, before the overlap is over.`);
+  }
+  const { completedAt } = rotation;
+  const late = assessment.callers.filter((caller) => completedAt !== null && caller.lastSeenOldAt >= completedAt);
+  if (late.length > 0) {
+    warnings.push(`Refused since the completion, still presenting the old key: ${late.map((one) => one.name).join(", ")}.`);
+  }
+  return warnings;
+}
+
 export function presentRotation(view: RotationView): z.infer<typeof rotationAnswer> {
   const { rotation, assessment, now } = view;
   return {
@@ -147,11 +160,11 @@ export function presentRotation(view: RotationView): z.infer<typeof rotationAnsw
     undo_until: instant(rotation.undoUntil),
     ended_at: instant(rotation.endedAt),
     forced: rotation.forced,
-    warnings: isCutShort(rotation)
-      ? [`The old key ends by itself at ${instant(rotation.oldKeyEndsAt)}, before the overlap is over.`]
+    warnings: warningsOf(view),
+    safe_to_complete: inOverlap(rotation.state) && assessment.safeToComplete,
+    reasons: inOverlap(rotation.state)
+      ? assessment.reasons.map((reason) => ({ ...reason, callers: [...reason.callers] }))
       : [],
-    safe_to_complete: assessment.safeToComplete,
-    reasons: assessment.reasons.map((reason) => ({ ...reason, callers: [...reason.callers] })),
     callers: assessment.callers.map((caller) => ({
       name: caller.name,
       unnamed: caller.unnamed,

@@ -6,7 +6,7 @@ import { advanceRotation } from "../authority/rotations/advance-rotation.ts";
 import type { Brownout, BrownoutStop } from "../authority/rotations/brownout.ts";
 import { endBrownout } from "../authority/rotations/end-brownout.ts";
 import { judgeRotation } from "../authority/rotations/gather-evidence.ts";
-import { nextStep, type Rotation } from "../authority/rotations/rotation.ts";
+import { nextStep, type Rotation, type Step } from "../authority/rotations/rotation.ts";
 
 const PAGE = 100;
 const DAY = 86_400_000;
@@ -14,9 +14,15 @@ const IDEMPOTENCY_KEPT_MS = DAY;
 
 /** What the worker did in one round, for the log. */
 export interface Round {
-  readonly steps: number;
+  readonly steps: readonly Taken[];
   /** Nothing happens by itself while the clock can't be trusted or the disk is at fault. */
   readonly paused: boolean;
+}
+
+/** A step that a rotation took by itself. */
+export interface Taken {
+  readonly rotation: RotationId;
+  readonly step: Step;
 }
 
 /**
@@ -24,15 +30,15 @@ export interface Round {
  * second worker do no harm.
  */
 export async function workOnce(authority: Authority): Promise<Round> {
-  if (authority.time.trouble() !== null || !authority.health.writable()) return { steps: 0, paused: true };
+  if (authority.time.trouble() !== null || !authority.health.writable()) return { steps: [], paused: true };
   await authority.recorder.flush();
   await endSpentBrownouts(authority);
-  let steps = 0;
+  const steps: Taken[] = [];
   let after: RotationId | null = null;
   for (;;) {
     const page: readonly Rotation[] = await authority.storage.read.rotations.open(after, PAGE);
     for (const rotation of page) {
-      steps += await advance(authority, rotation);
+      steps.push(...(await advance(authority, rotation)));
       after = rotation.id;
     }
     if (page.length < PAGE) return { steps, paused: false };
@@ -42,13 +48,16 @@ export async function workOnce(authority: Authority): Promise<Round> {
 }
 
 /** Looks before it asks the gate: a rotation that has nothing due costs no write transaction. */
-async function advance(authority: Authority, rotation: Rotation): Promise<number> {
+async function advance(authority: Authority, rotation: Rotation): Promise<readonly Taken[]> {
   const now = authority.time.now();
   const { assessment, evidence } = await judgeRotation(authority, authority.storage.read, rotation, now);
-  if (nextStep(rotation, assessment, evidence.successorFirstUsedAt, now) === null) return 0;
-  let steps = 0;
-  while ((await perform(authority, advanceRotation, SYSTEM, { id: rotation.id })).output !== null) steps += 1;
-  return steps;
+  if (nextStep(rotation, assessment, evidence.successorFirstUsedAt, now) === null) return [];
+  const taken: Taken[] = [];
+  for (;;) {
+    const { output: step } = await perform(authority, advanceRotation, SYSTEM, { id: rotation.id });
+    if (step === null) return taken;
+    taken.push({ rotation: rotation.id, step });
+  }
 }
 
 async function endSpentBrownouts(authority: Authority): Promise<void> {

@@ -128,6 +128,8 @@ export interface World {
   ask<I, O>(reading: Reading<I, O>, input: I): Promise<O>;
   owner(own?: Partial<OwnRights>, name?: string): Promise<ServiceAccount>;
   key(ownerId: OwnerId, make?: MakeKey): Promise<Issued>;
+  /** A key with exactly these rights, under an owner of its own that has them too. */
+  keyWith(own: Partial<OwnRights>, make?: MakeKey): Promise<Issued>;
   rotate(keyId: KeyId, plan?: RotationPlan): Promise<Rotated>;
   /** The code of a verification by the account's own verifier. */
   verify(secret: string, caller?: CallerSighting, ask?: Requirement): VerdictCode;
@@ -195,6 +197,7 @@ async function openWorld(options: WorldOptions & { readonly folder: string }, ha
       world.do(OPERATIONS.createServiceAccount, { name, own: { ...INHERITED, ...own } }),
     key: (ownerId, { own, ...make } = {}) =>
       world.do(OPERATIONS.createKey, { name: `key-${++names}`, ownerId, own: { ...INHERITED, ...own }, ...make }),
+    keyWith: async (own, make) => world.key((await world.owner(own)).id, { ...make, own }),
     rotate: (keyId, plan = QUICK) => world.do(OPERATIONS.rotateKey, { keyId, plan }),
     verify: (secret, caller = {}, ask = {}) => {
       const verdict = authority.verifier.verify(secret, ask, caller, account);

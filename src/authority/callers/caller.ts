@@ -80,7 +80,7 @@ export function keptAddress(address: string | undefined, kept: AddressKept): str
 
 export function keptAgent(agent: string | undefined): string | null {
   if (agent === undefined) return null;
-  return agent.toWellFormed().replace(/[\p{Cc}\p{Cf}]/gu, "").slice(0, LONGEST_AGENT);
+  return agent.toWellFormed().replace(/[\p{Cc}\p{Cf}]/gu, "").slice(0, LONGEST_AGENT).toWellFormed();
 }
 
 function networkPrefix(address: string): string {

@@ -72,7 +72,7 @@ export interface Assessment {
   /** What `complete` would be refused for. `no_evidence` alone isn't among it, and isn't safe either. */
   readonly blocking: readonly Reason[];
   readonly safeToComplete: boolean;
-  /** The successor was used, nobody blocks, and one quiet period was watched. */
+  /** Safe, and one quiet period was watched. Without evidence only a person can say that it is time. */
   readonly adopted: boolean;
 }
 
@@ -150,7 +150,7 @@ export function assess(
     reasons,
     blocking,
     safeToComplete: blocking.length === 0 && !noEvidence,
-    adopted: blocking.length === 0 && watched,
+    adopted: blocking.length === 0 && !noEvidence && watched,
   };
 }
 

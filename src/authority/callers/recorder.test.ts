@@ -1,0 +1,441 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { createTestClock, DAY, HOUR, MINUTE, SECOND, START, type TestClock } from "../../../test/support/authority.ts";
+import { openSqliteStorage } from "../../storage/sqlite-storage.ts";
+import { createTimekeeper } from "../clock.ts";
+import { type KeyId, newId } from "../ids.ts";
+import { VERDICT_CODES, type VerdictCode } from "../keys/verdict.ts";
+import { watchedSince } from "../rotations/evidence.ts";
+import type { EvidenceStore, Storage, UsageBatch } from "../storage.ts";
+import { type AddressKept, MOST_CALLERS_PER_KEY, OVERFLOW } from "./caller.ts";
+import { createRecorder, type Recorder } from "./recorder.ts";
+
+let folder: string;
+let storage: Storage;
+beforeAll(() => {
+  folder = mkdtempSync(join(process.env.KEYTURN_TEST_TRACES ?? tmpdir(), "recorder-"));
+  storage = openSqliteStorage(folder);
+});
+afterAll(async () => {
+  await storage.close();
+  if (process.env.KEYTURN_TEST_TRACES === undefined) rmSync(folder, { recursive: true, force: true });
+});
+
+interface Bench {
+  readonly clock: TestClock;
+  readonly recorder: Recorder;
+  readonly key: KeyId;
+}
+
+/** A running recorder over the store, or over `store` in front of it. Each test starts where no other was. */
+let era = START;
+async function start(store: EvidenceStore = storage.evidence, kept: AddressKept = "full"): Promise<Bench> {
+  era += 1_000 * DAY;
+  const clock = createTestClock(era);
+  const recorder = createRecorder(store, clock, createTimekeeper(clock, 0), kept);
+  await recorder.start();
+  return { clock, recorder, key: newId("key") };
+}
+
+const callersOf = (key: KeyId) => storage.evidence.callersOf(key);
+const watchedFrom = async (since: number) => watchedSince((await storage.evidence.watches()).watches, since);
+async function usageOf(key: KeyId, unit: "minute" | "hour") {
+  return storage.evidence.usage(key, unit, 0, era + 1_000 * DAY);
+}
+
+describe("counting", () => {
+  test("R16: what was recorded is what is stored: by caller, by minute and by hour, for any course of events", async () => {
+    const uses = fc.array(
+      fc.record({
+        name: fc.option(fc.constantFrom("api", "batch", ""), { nil: undefined }),
+        address: fc.option(fc.constantFrom("10.0.0.1", "10.0.0.2"), { nil: undefined }),
+        code: fc.constantFrom(...VERDICT_CODES),
+        after: fc.constantFrom(0, 1, 20 * SECOND, MINUTE, HOUR),
+        flush: fc.boolean(),
+        hold: fc.boolean(),
+      }),
+      { minLength: 1, maxLength: 60 },
+    );
+    await fc.assert(
+      fc.asyncProperty(uses, async (course) => {
+        const { clock, recorder, key } = await start();
+        const expected: Partial<Record<VerdictCode, number>> = {};
+        let held: ReturnType<Recorder["record"]> | null = null;
+        for (const { name, address, code, after, flush, hold } of course) {
+          clock.pass(after);
+          held = recorder.record(key, hold ? held : null, { name, address }, code, clock.wall());
+          expected[code] = (expected[code] ?? 0) + 1;
+          if (flush) await recorder.flush();
+        }
+        await recorder.stop();
+        const byCaller: Partial<Record<VerdictCode, number>> = {};
+        for (const caller of await callersOf(key)) {
+          for (const code of VERDICT_CODES) {
+            const count = caller.counts[code] ?? 0;
+            if (count > 0) byCaller[code] = (byCaller[code] ?? 0) + count;
+          }
+        }
+        expect(byCaller).toEqual(expected);
+        for (const unit of ["minute", "hour"] as const) {
+          const total: Partial<Record<VerdictCode, number>> = {};
+          for (const { code, count } of await usageOf(key, unit)) total[code] = (total[code] ?? 0) + count;
+          expect(total).toEqual(expected);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("uses stand in the minute in which they were made", async () => {
+    const { clock, recorder, key } = await start();
+    const first = clock.wall();
+    const held = recorder.record(key, null, { name: "api" }, "valid", first);
+    recorder.record(key, held, { name: "api" }, "valid", first + MINUTE - 1);
+    recorder.record(key, held, { name: "api" }, "valid", first + MINUTE);
+    await recorder.stop();
+    expect(await usageOf(key, "minute")).toEqual([
+      { from: first, code: "valid", count: 2 },
+      { from: first + MINUTE, code: "valid", count: 1 },
+    ]);
+  });
+
+  test("first and last use are kept apart by whether they were let through", async () => {
+    const { clock, recorder, key } = await start();
+    const at = (code: VerdictCode) => {
+      clock.pass(SECOND);
+      recorder.record(key, null, { name: "api" }, code, clock.wall());
+    };
+    const began = clock.wall();
+    for (const code of ["expired", "valid", "valid", "suspended"] as const) at(code);
+    await recorder.flush();
+    at("brownout");
+    await recorder.stop();
+    expect(await callersOf(key)).toMatchObject([
+      {
+        id: "n:api",
+        firstSeenAt: began + SECOND,
+        firstValidAt: began + 2 * SECOND,
+        lastValidAt: began + 3 * SECOND,
+        lastSeenAt: began + 5 * SECOND,
+        counts: { expired: 1, valid: 2, suspended: 1, brownout: 1 },
+      },
+    ]);
+  });
+
+  test("a name keeps one row through a deploy, with the newest address and agent", async () => {
+    const { clock, recorder, key } = await start();
+    recorder.record(key, null, { name: "api", address: "10.0.0.1", agent: "api/1" }, "valid", clock.wall());
+    recorder.record(key, null, { name: "api", address: "10.0.0.9", agent: "api/2" }, "valid", clock.wall());
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    await recorder.stop();
+    expect(await callersOf(key)).toMatchObject([{ id: "n:api", address: "10.0.0.9", agent: "api/2", counts: { valid: 3 } }]);
+  });
+});
+
+describe("the bound of callers", () => {
+  const meet = (bench: Bench, from: number, count: number, prefix = "caller") => {
+    for (let i = from; i < from + count; i += 1) {
+      bench.recorder.record(bench.key, null, { name: `${prefix}-${i}` }, "valid", bench.clock.wall());
+    }
+  };
+
+  test("256 are told apart, and nobody is in the overflow", async () => {
+    const bench = await start();
+    meet(bench, 0, MOST_CALLERS_PER_KEY);
+    await bench.recorder.stop();
+    const callers = await callersOf(bench.key);
+    expect(callers).toHaveLength(256);
+    expect(callers.some((caller) => caller.id === OVERFLOW)).toBe(false);
+  });
+
+  test("the 257th and all after are counted together, with no name and no address; known ones stay apart", async () => {
+    const bench = await start();
+    meet(bench, 0, MOST_CALLERS_PER_KEY + 44);
+    meet(bench, 0, MOST_CALLERS_PER_KEY + 44);
+    bench.recorder.record(bench.key, null, { address: "10.0.0.1", agent: "curl" }, "valid", bench.clock.wall());
+    await bench.recorder.stop();
+    const callers = await callersOf(bench.key);
+    expect(callers).toHaveLength(257);
+    expect(callers.find((caller) => caller.id === OVERFLOW)).toMatchObject({
+      name: null,
+      address: null,
+      counts: { valid: 2 * 44 + 1 },
+    });
+    expect(callers.find((caller) => caller.id === "n:caller-0")?.counts).toEqual({ valid: 2 });
+  });
+
+  test("holds across flushes and restarts, and for unnamed callers", async () => {
+    const bench = await start();
+    meet(bench, 0, 200);
+    await bench.recorder.flush();
+    meet(bench, 200, 56);
+    await bench.recorder.stop();
+    await bench.recorder.start();
+    meet(bench, 300, 1);
+    meet(bench, 0, 1);
+    for (let i = 0; i < 10; i += 1) {
+      bench.recorder.record(bench.key, null, { address: `10.0.0.${i}` }, "valid", bench.clock.wall());
+    }
+    await bench.recorder.stop();
+    const callers = await callersOf(bench.key);
+    expect(callers).toHaveLength(257);
+    expect(callers.find((caller) => caller.id === OVERFLOW)?.counts).toEqual({ valid: 11 });
+    expect(callers.find((caller) => caller.id === "n:caller-0")?.counts).toEqual({ valid: 2 });
+  });
+});
+
+describe("what is kept of addresses", () => {
+  const store = async (kept: AddressKept) => {
+    const { clock, recorder, key } = await start(storage.evidence, kept);
+    recorder.record(key, null, { address: "203.0.113.77", agent: "curl/8" }, "valid", clock.wall());
+    recorder.record(key, null, { name: "api", address: "203.0.113.78" }, "valid", clock.wall());
+    await recorder.stop();
+    return callersOf(key);
+  };
+
+  test("full, prefix or none is what is stored, of named and unnamed callers", async () => {
+    expect((await store("full")).map(({ id, address }) => [id, address])).toEqual([
+      ["n:api", "203.0.113.78"],
+      ["u:203.0.113.77 curl", "203.0.113.77"],
+    ]);
+    expect((await store("prefix")).map(({ id, address }) => [id, address])).toEqual([
+      ["n:api", "203.0.113.0/24"],
+      ["u:203.0.113.0/24 curl", "203.0.113.0/24"],
+    ]);
+    expect((await store("none")).map(({ id, address }) => [id, address])).toEqual([
+      ["n:api", null],
+      ["u: curl", null],
+    ]);
+  });
+});
+
+describe("a store that fails", () => {
+  /** Fails as often as told, before or after the batch was stored: both happen to real disks. */
+  function faulty(fail: { times: number; after: boolean }) {
+    const sent: UsageBatch[] = [];
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      apply: async (batch) => {
+        sent.push(batch);
+        if (fail.times > 0) {
+          fail.times -= 1;
+          if (fail.after) await storage.evidence.apply(batch);
+          throw new Error("disk I/O error");
+        }
+        await storage.evidence.apply(batch);
+      },
+    };
+    return { store, sent };
+  }
+
+  for (const after of [false, true]) {
+    test(`R16: a batch that failed ${after ? "after" : "before"} it was stored goes again under its own number, counted once`, async () => {
+      const { store, sent } = faulty({ times: 2, after });
+      const { clock, recorder, key } = await start(store);
+      const use = () => {
+        clock.pass(SECOND);
+        recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+      };
+      use();
+      await expect(recorder.flush()).rejects.toThrow("disk I/O error");
+      use();
+      await expect(recorder.flush()).rejects.toThrow("disk I/O error");
+      use();
+      await recorder.flush();
+      expect(sent.map((batch) => batch.batchSeq)).toEqual([1, 1, 1, 2]);
+      expect(sent[1]).toEqual(sent[0] as UsageBatch);
+      await recorder.stop();
+      expect((await callersOf(key))[0]?.counts).toEqual({ valid: 3 });
+      expect((await usageOf(key, "minute")).map((row) => row.count)).toEqual([3]);
+    });
+  }
+
+  test("time is watched up to the newest batch that was stored, and no further", async () => {
+    const fail = { times: 0, after: false };
+    const { store } = faulty(fail);
+    const { clock, recorder } = await start(store);
+    const began = clock.wall();
+    clock.pass(MINUTE);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(MINUTE);
+    fail.times = 1;
+    clock.pass(MINUTE);
+    await expect(recorder.flush()).rejects.toThrow();
+    expect(await watchedFrom(began)).toBe(MINUTE);
+    clock.pass(MINUTE);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(3 * MINUTE);
+    await recorder.stop();
+  });
+
+  test("a jump of the wall clock while the store fails is no watched time either", async () => {
+    const fail = { times: 1, after: false };
+    const { store } = faulty(fail);
+    const { clock, recorder } = await start(store);
+    const began = clock.wall();
+    clock.pass(MINUTE);
+    await expect(recorder.flush()).rejects.toThrow();
+    clock.jump(30 * SECOND);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(MINUTE);
+    await recorder.stop();
+  });
+
+  test("a session that could not be opened loses nothing that was counted", async () => {
+    let refuse = false;
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      startReporter: async (id, at) => {
+        if (refuse) throw new Error("disk I/O error");
+        await storage.evidence.startReporter(id, at);
+      },
+    };
+    const { clock, recorder, key } = await start(store);
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    clock.jump(HOUR);
+    refuse = true;
+    await expect(recorder.flush()).rejects.toThrow("disk I/O error");
+    refuse = false;
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    await recorder.flush();
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    await recorder.stop();
+    expect((await callersOf(key))[0]?.counts).toEqual({ valid: 3 });
+  });
+});
+
+describe("watched time", () => {
+  test("grows by the time that passed between flushes", async () => {
+    const { clock, recorder } = await start();
+    const began = clock.wall();
+    clock.pass(10 * SECOND);
+    await recorder.flush();
+    clock.pass(10 * SECOND);
+    expect(await watchedFrom(began)).toBe(10 * SECOND);
+    await recorder.stop();
+    expect(await watchedFrom(began)).toBe(20 * SECOND);
+  });
+
+  test("does not grow by a jump of the wall clock; the watch goes on from after it", async () => {
+    const { clock, recorder } = await start();
+    const began = clock.wall();
+    clock.pass(10 * SECOND);
+    await recorder.flush();
+    clock.jump(7 * DAY);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(10 * SECOND);
+    clock.pass(5 * SECOND);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(15 * SECOND);
+    await recorder.stop();
+  });
+
+  test("a wall clock up to 2 s ahead of the monotonic one is drift, a millisecond more is a jump", async () => {
+    for (const [jump, watched] of [
+      [2 * SECOND, 12 * SECOND],
+      [2 * SECOND + 1, 0],
+    ] as const) {
+      const { clock, recorder } = await start();
+      const began = clock.wall();
+      clock.pass(10 * SECOND);
+      clock.jump(jump);
+      await recorder.flush();
+      expect(await watchedFrom(began)).toBe(watched);
+      await recorder.stop();
+    }
+  });
+
+  test("a jump is no unclean stop: what was watched before it still counts", async () => {
+    const { clock, recorder } = await start();
+    const began = clock.wall();
+    const before = await storage.evidence.watches();
+    clock.pass(MINUTE);
+    await recorder.flush();
+    clock.jump(DAY);
+    await recorder.flush();
+    await recorder.stop();
+    expect((await storage.evidence.watches()).restartedAt).toBe(before.restartedAt);
+    expect(await watchedFrom(began)).toBe(MINUTE);
+  });
+
+  test("goes on when a false future ends, instead of waiting for it to come", async () => {
+    era += 1_000 * DAY;
+    const clock = createTestClock(era);
+    const time = createTimekeeper(clock, 0);
+    const recorder = createRecorder(storage.evidence, clock, time, "full");
+    await recorder.start();
+    const began = clock.wall();
+    clock.jump(300 * DAY);
+    await recorder.flush();
+    clock.pass(MINUTE);
+    await recorder.flush();
+    clock.jump(-300 * DAY);
+    time.noteEntry(clock.wall(), true);
+    await recorder.flush();
+    clock.pass(HOUR);
+    await recorder.flush();
+    const { watches } = await storage.evidence.watches();
+    const real = watches.filter((watch) => watch.until < began + DAY);
+    expect(watchedSince(real, began)).toBe(HOUR);
+    await recorder.stop();
+  });
+
+  test("starts anew after an unclean stop, and a clean one leaves no gap but the time between", async () => {
+    const { clock, recorder } = await start();
+    const began = clock.wall();
+    clock.pass(MINUTE);
+    await recorder.stop();
+    clock.pass(HOUR);
+    await recorder.start();
+    clock.pass(MINUTE);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(2 * MINUTE);
+    // The process dies here: another recorder starts while this one never ended.
+    clock.pass(SECOND);
+    const next = createRecorder(storage.evidence, clock, createTimekeeper(clock, 0), "full");
+    await next.start();
+    expect(await watchedFrom(began)).toBe(0);
+    expect((await storage.evidence.watches()).restartedAt).toBe(clock.wall());
+    clock.pass(MINUTE);
+    await next.stop();
+    expect(await watchedFrom(began)).toBe(MINUTE);
+  });
+});
+
+describe("stopping", () => {
+  test("a clean stop loses nothing; without one at most what was counted since the last flush is lost", async () => {
+    const { clock, recorder, key } = await start();
+    recorder.record(key, null, { name: "kept" }, "valid", clock.wall());
+    await recorder.flush();
+    recorder.record(key, null, { name: "in memory" }, "valid", clock.wall());
+    expect((await callersOf(key)).map((caller) => caller.name)).toEqual(["kept"]);
+    await recorder.stop();
+    expect((await callersOf(key)).map((caller) => caller.name)).toEqual(["in memory", "kept"]);
+  });
+
+  test("flushes at once follow one another, and each resolves when its own counts are stored", async () => {
+    const { clock, recorder, key } = await start();
+    const flushes: Promise<void>[] = [];
+    for (let i = 0; i < 20; i += 1) {
+      recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+      flushes.push(recorder.flush());
+    }
+    await Promise.all(flushes);
+    expect((await callersOf(key))[0]?.counts).toEqual({ valid: 20 });
+    await recorder.stop();
+  });
+
+  test("the lag is the time since the newest stored flush, on the monotonic clock", async () => {
+    const { clock, recorder } = await start();
+    clock.pass(7 * SECOND);
+    expect(recorder.lagSeconds()).toBe(7);
+    clock.jump(HOUR);
+    expect(recorder.lagSeconds()).toBe(7);
+    await recorder.flush();
+    expect(recorder.lagSeconds()).toBe(0);
+    await recorder.stop();
+  });
+});
