@@ -1,4 +1,4 @@
-import type { Kysely, Selectable } from "kysely";
+import { type Kysely, type Selectable, sql } from "kysely";
 import { GENESIS } from "../authority/audit/entry.ts";
 import type { AccountId } from "../authority/ids.ts";
 import type { Reader, Transaction } from "../authority/storage.ts";
@@ -9,7 +9,11 @@ type Db = Kysely<AuthorityTables>;
 
 export function auditReader(db: Db): Reader["audit"] {
   const head = prepare(db, (_: object) =>
-    db.selectFrom("audit_entries").select(["seq", "chain_hash", "at"]).orderBy("seq", "desc").limit(1),
+    db
+      .selectFrom("audit_entries")
+      .select(["seq", "chain_hash", "at"])
+      .orderBy("seq", "desc")
+      .limit(sql.lit(1)),
   );
   const lines = prepare(db, (at: { after: number; limit: number }) =>
     db
@@ -57,7 +61,9 @@ export function auditReader(db: Db): Reader["audit"] {
 }
 
 export function auditWriter(db: Db): Transaction["audit"] {
-  const insertEntry = prepare(db, (row: Selectable<AuditEntryTable>) => db.insertInto("audit_entries").values(row));
+  const insertEntry = prepare(db, (row: Selectable<AuditEntryTable>) =>
+    db.insertInto("audit_entries").values(row),
+  );
   const insertSubject = prepare(db, (row: AuditSubjectTable) => db.insertInto("audit_subjects").values(row));
   return {
     ...auditReader(db),

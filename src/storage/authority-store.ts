@@ -17,8 +17,10 @@ function accountReader(db: Db): Reader["accounts"] {
   const one = (rows: readonly Parameters<typeof toAccount>[0][]) => (rows[0] ? toAccount(rows[0]) : null);
   return {
     byId: async (id) => one(await db.selectFrom("accounts").selectAll().where("id", "=", id).execute()),
-    byName: async (name) => one(await db.selectFrom("accounts").selectAll().where("name", "=", name).execute()),
-    operator: async () => one(await db.selectFrom("accounts").selectAll().where("operator", "=", 1).execute()),
+    byName: async (name) =>
+      one(await db.selectFrom("accounts").selectAll().where("name", "=", name).execute()),
+    operator: async () =>
+      one(await db.selectFrom("accounts").selectAll().where("operator", "=", 1).execute()),
     list: async ({ limit, after }, only) => {
       let query = db.selectFrom("accounts").selectAll().orderBy("id").limit(limit);
       if (after !== null) query = query.where("id", ">", after);
@@ -37,7 +39,10 @@ function serviceAccountReader(db: Db): Reader["serviceAccounts"] {
       return row ? toServiceAccount(row) : null;
     },
     byName: async (account, name) => {
-      const row = await all(account).where("name", "=", name).where("deleted_at", "is", null).executeTakeFirst();
+      const row = await all(account)
+        .where("name", "=", name)
+        .where("deleted_at", "is", null)
+        .executeTakeFirst();
       return row ? toServiceAccount(row) : null;
     },
     list: async (account, { limit, after }) => {
@@ -77,7 +82,16 @@ export function transactionOver(db: Db): Transaction {
     },
     serviceAccounts: {
       ...reader.serviceAccounts,
-      add: async (one) => void (await db.insertInto("service_accounts").values(fromServiceAccount(one)).execute()),
+      byIdAnywhere: async (id) => {
+        const row = await db
+          .selectFrom("service_accounts")
+          .selectAll()
+          .where("id", "=", id)
+          .executeTakeFirst();
+        return row ? toServiceAccount(row) : null;
+      },
+      add: async (one) =>
+        void (await db.insertInto("service_accounts").values(fromServiceAccount(one)).execute()),
       replace: async (one) => {
         const { id, account_id, created_at, ...changes } = fromServiceAccount(one);
         await db
@@ -144,6 +158,7 @@ function idempotencyWriter(db: Db): Transaction["idempotency"] {
         seq: record.seq,
         created_at: record.createdAt,
       })),
-    dropBefore: async (at) => void (await db.deleteFrom("idempotency_records").where("created_at", "<", at).execute()),
+    dropBefore: async (at) =>
+      void (await db.deleteFrom("idempotency_records").where("created_at", "<", at).execute()),
   };
 }

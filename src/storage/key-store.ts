@@ -1,8 +1,8 @@
-import type { ExpressionBuilder, Kysely, Selectable } from "kysely";
+import { type ExpressionBuilder, type Kysely, type Selectable, sql } from "kysely";
 import type { KeyId, ServiceAccountId } from "../authority/ids.ts";
 import type { Key, Owner } from "../authority/keys/key.ts";
 import type { KeyFilter, Reader, Transaction } from "../authority/storage.ts";
-import { prepare } from "./prepared.ts";
+import { prepare, soughtText } from "./prepared.ts";
 import { fromKey, ownRights, toKey } from "./rows.ts";
 import type { AuthorityTables, DigestTable, KeyTable } from "./tables.ts";
 
@@ -71,7 +71,14 @@ export function keyReader(db: Db): Reader["keys"] {
       .where("id", "=", at.id)
       .where("account_id", "=", at.account),
   );
+  const byIdAnywhere = prepare(db, (at: { id: string }) =>
+    ownedKeys(db).where("keys.id", "=", soughtText(at.id)),
+  );
   return {
+    byIdAnywhere: async (id) => {
+      const [row] = await byIdAnywhere({ id });
+      return row ? toOwnedKey(row) : null;
+    },
     byId: async (account, id) => {
       const [row] = await byId({ account, id });
       return row ? toKey(row) : null;
@@ -120,7 +127,11 @@ export function keyReader(db: Db): Reader["keys"] {
 type OwnedTables = AuthorityTables & { owner: AuthorityTables["service_accounts"] };
 
 /** The same precedence as `stateOf`: revoked, suspended, expired, active. */
-function inState(is: ExpressionBuilder<OwnedTables, "keys" | "owner">, state: NonNullable<KeyFilter["state"]>, now: number) {
+function inState(
+  is: ExpressionBuilder<OwnedTables, "keys" | "owner">,
+  state: NonNullable<KeyFilter["state"]>,
+  now: number,
+) {
   const revoked = is.or([is("keys.revoked_at", "is not", null), is("owner.deleted_at", "is not", null)]);
   const suspended = is("keys.suspensions", "!=", "[]");
   const expired = is.and([is("keys.expires_at", "is not", null), is("keys.expires_at", "<=", now)]);
@@ -139,7 +150,6 @@ function inState(is: ExpressionBuilder<OwnedTables, "keys" | "owner">, state: No
 type KeyColumns = ReturnType<typeof fromKey>;
 
 export function keyWriter(db: Db): Transaction["keys"] {
-  const byIdAnywhere = prepare(db, (at: { id: string }) => ownedKeys(db).where("keys.id", "=", at.id));
   const namesakes = prepare(db, (at: { owner: string; name: string; except: string; now: number }) =>
     db
       .selectFrom("keys")
@@ -149,10 +159,10 @@ export function keyWriter(db: Db): Transaction["keys"] {
       .where("revoked_at", "is", null)
       .where((is) => is.or([is("expires_at", "is", null), is("expires_at", ">", at.now)]))
       .where("lineage_id", "!=", at.except)
-      .limit(1),
+      .limit(sql.lit(1)),
   );
   const byDigest = prepare(db, (at: { digest: string }) =>
-    db.selectFrom("digests").select("ordinal").where("digest", "=", at.digest).limit(1),
+    db.selectFrom("digests").select("ordinal").where("digest", "=", at.digest).limit(sql.lit(1)),
   );
   const insertKey = prepare(db, (row: KeyColumns) => db.insertInto("keys").values(row));
   const insertDigest = prepare(db, (row: Selectable<DigestTable>) => db.insertInto("digests").values(row));
@@ -178,10 +188,6 @@ export function keyWriter(db: Db): Transaction["keys"] {
 
   return {
     ...keyReader(db),
-    byIdAnywhere: async (id) => {
-      const [row] = await byIdAnywhere({ id });
-      return row ? toOwnedKey(row) : null;
-    },
     // No lineage is called "", so that leaves none out.
     nameTaken: async (owner, name, except, now) =>
       (await namesakes({ owner, name, except: except ?? "", now })).length > 0,
@@ -190,7 +196,8 @@ export function keyWriter(db: Db): Transaction["keys"] {
       await insertKey(fromKey(key));
       await addDigest(key.id, 1, digest);
     },
-    replace: async (key) => void (await (key.revokedAt === null ? replaceLiving : replaceRevoked)(fromKey(key))),
+    replace: async (key) =>
+      void (await (key.revokedAt === null ? replaceLiving : replaceRevoked)(fromKey(key))),
     replaceDigest: async (id, digest, hint, at) => {
       const last = await db
         .selectFrom("digests")

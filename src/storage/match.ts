@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite";
 import { type Kysely, type Selectable, sql } from "kysely";
 import type { Matched } from "../authority/keys/verdict.ts";
 import { type OwnedKeyRow, ownedKeys, toOwnedKey } from "./key-store.ts";
+import { soughtText } from "./prepared.ts";
 import { toBrownout, toRotation } from "./rows.ts";
 import type { AuthorityTables, BrownoutTable, RotationTable } from "./tables.ts";
 
@@ -13,7 +14,7 @@ export function createMatch(db: Kysely<AuthorityTables>, file: Database): (diges
     ownedKeys(db)
       .innerJoin("digests", "digests.key_id", "keys.id")
       .select("digests.replaced_at")
-      .where("digests.digest", "=", "")
+      .where("digests.digest", "=", soughtText(""))
       .where("digests.algorithm", "=", sql.lit("sha256"))
       .compile().sql,
   );

@@ -13,20 +13,25 @@ export const EVIDENCE_MIGRATIONS: readonly string[] = [evidence001];
 export function migrate(file: Database, steps: readonly string[]): void {
   const version = schemaVersion(file);
   if (version > steps.length) {
-    throw new Error(`The database has schema version ${version}; this program knows ${steps.length}. Use a newer one.`);
+    throw new Error(
+      `The database has schema version ${version}; this program knows ${steps.length}. Use a newer one.`,
+    );
   }
   for (const [index, step] of steps.entries()) {
     if (index < version) continue;
-    file.transaction(() => {
-      // Another process may have taken the step while this one waited for the lock.
-      if (schemaVersion(file) > index) return;
-      file.run(step);
-      file.run(`pragma user_version = ${index + 1}`);
-    }).immediate();
+    file
+      .transaction(() => {
+        // Another process may have taken the step while this one waited for the lock.
+        if (schemaVersion(file) > index) return;
+        file.run(step);
+        file.run(`pragma user_version = ${index + 1}`);
+      })
+      .immediate();
   }
 }
 
-function schemaVersion(file: Database): number {
+/** How many steps a file has taken. */
+export function schemaVersion(file: Database): number {
   const row = file.query<{ user_version: number }, []>("pragma user_version").get();
   return row?.user_version ?? 0;
 }

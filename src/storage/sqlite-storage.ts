@@ -1,15 +1,15 @@
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { Refusal } from "../authority/errors.ts";
 import type { FollowedEntry, Storage } from "../authority/storage.ts";
-import { z } from "zod";
 import { readerOver, transactionOver } from "./authority-store.ts";
-import { evidenceStoreOver } from "./evidence-store.ts";
+import { evidenceStoreOver, evidenceWriterOver } from "./evidence-store.ts";
 import { createMatch } from "./match.ts";
 import { AUTHORITY_MIGRATIONS, EVIDENCE_MIGRATIONS, migrate } from "./migrate.ts";
 import { prepare } from "./prepared.ts";
-import { kyselyOver, openFile, transactionsOn } from "./sqlite.ts";
+import { closeFile, kyselyOver, openFile, transactionsOn } from "./sqlite.ts";
 import type { AuthorityTables, EvidenceTables } from "./tables.ts";
 
 export const AUTHORITY_FILE = "keyturn.db";
@@ -24,14 +24,16 @@ export function lockFolder(folder: string): { release(): void } {
 }
 
 function openLock(path: string): Database {
-  const file = openFile(path, "normal");
+  const file = new Database(path, { create: true });
   try {
-    file.run("pragma journal_mode = delete");
+    // At once: whoever holds the lock holds it until it ends.
     file.run("pragma busy_timeout = 0");
+    file.run("pragma journal_mode = delete");
     file.run("begin exclusive");
     return file;
   } catch (cause) {
     file.close();
+    if (isDiskFault(cause)) throw cause;
     throw new Error("Another keyturn process is serving from this data folder.", { cause });
   }
 }
@@ -57,6 +59,7 @@ export function openSqliteStorage(folder: string): Storage {
   const writer = kyselyOver<AuthorityTables>(writeFile);
   const reader = kyselyOver<AuthorityTables>(readFile);
   const evidenceWriter = kyselyOver<EvidenceTables>(evidenceWriteFile);
+  const transactEvidence = transactionsOn(evidenceWriteFile, evidenceWriterOver(evidenceWriter));
   const evidenceReader = kyselyOver<EvidenceTables>(evidenceReadFile);
 
   const transact = transactionsOn(writeFile, transactionOver(writer));
@@ -76,7 +79,7 @@ export function openSqliteStorage(folder: string): Storage {
       }
     },
     read: committed,
-    evidence: evidenceStoreOver(evidenceWriter, evidenceReader),
+    evidence: evidenceStoreOver(transactEvidence, evidenceReader),
     match: createMatch(reader, readFile),
     digestsOf: async (key) => (await digestsOf({ key })).map((row) => row.digest),
     changedElsewhere: () => {
@@ -91,11 +94,10 @@ export function openSqliteStorage(folder: string): Storage {
       return lines.map((line) => followed(line.seq, line.text ?? "{}", line.chainHash));
     },
     close: async () => {
+      // What is under way is let to end.
+      await transactEvidence(async () => undefined);
       // Read connections first: the last writer to close folds the WAL back into the file.
-      await reader.destroy();
-      await evidenceReader.destroy();
-      await writer.destroy();
-      await evidenceWriter.destroy();
+      for (const file of [readFile, evidenceReadFile, writeFile, evidenceWriteFile]) closeFile(file);
     },
   };
 }
@@ -104,7 +106,10 @@ const followedText = z.object({
   at: z.string(),
   operation: z.string(),
   subjects: z.array(
-    z.object({ kind: z.enum(["account", "service_account", "key", "rotation", "brownout", "installation"]), id: z.string() }),
+    z.object({
+      kind: z.enum(["account", "service_account", "key", "rotation", "brownout", "installation"]),
+      id: z.string(),
+    }),
   ),
 });
 
@@ -114,7 +119,14 @@ function followed(seq: number, text: string, chainHash: string): FollowedEntry {
 }
 
 // What SQLite reports when the disk, not the statement, is at fault (https://www.sqlite.org/rescode.html).
-const DISK_FAULTS = ["SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY", "SQLITE_CANTOPEN"];
+const DISK_FAULTS = [
+  "SQLITE_IOERR",
+  "SQLITE_FULL",
+  "SQLITE_CORRUPT",
+  "SQLITE_NOTADB",
+  "SQLITE_READONLY",
+  "SQLITE_CANTOPEN",
+];
 
 function isDiskFault(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";

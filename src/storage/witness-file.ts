@@ -1,4 +1,5 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { z } from "zod";
 import type { Witness, WitnessLine } from "../authority/audit/witness.ts";
 
@@ -13,44 +14,82 @@ const line = z.object({
       ordinal: z.int().optional(),
     }),
   ),
+  restored: z.literal(true).optional(),
 });
 
+/** What ends a line that a crash or a full disk cut short. Nothing is ever taken back: the disk may only append. */
+const CUT = "#cut";
+
+export interface WitnessFile extends Witness {
+  /** All of them with one sync. */
+  writeAll(lines: readonly WitnessLine[]): void;
+  close(): void;
+}
+
 /** Opens the witness file to append to it: one JSON line a head or revocation, synced before `write` returns. */
-export function openWitnessFile(path: string): Witness & { close(): void } {
+export function openWitnessFile(path: string): WitnessFile {
+  const isNew = !existsSync(path);
   const file = openSync(path, "a", 0o600);
-  return {
-    write: (written) => {
-      const text = { seq: written.seq, chain_hash: written.chainHash, at: written.at, revoked: written.revoked };
-      writeSync(file, `${JSON.stringify(text)}\n`);
-      fsyncSync(file);
-    },
-    close: () => closeSync(file),
+  if (isNew) syncFolder(dirname(path));
+  // A line that was cut short must not run into the next one.
+  const ending = endingOf(path);
+  if (ending !== "") writeFileSync(file, ending);
+  let broken = false;
+  const append = (lines: readonly WitnessLine[]) => {
+    const text = `${broken ? `${CUT}\n` : ""}${lines.map(textOf).join("")}`;
+    // Unlike writeSync, writeFileSync writes all of it or throws: a disk may fill up in the middle of a line.
+    broken = true;
+    writeFileSync(file, text);
+    fsyncSync(file);
+    broken = false;
   };
+  return { write: (line) => append([line]), writeAll: append, close: () => closeSync(file) };
+}
+
+function textOf({ seq, chainHash, at, revoked, restored }: WitnessLine): string {
+  return `${JSON.stringify({ seq, chain_hash: chainHash, at, revoked, ...(restored ? { restored } : {}) })}\n`;
+}
+
+/** A new file is there after a power cut only when its folder was synced as well. */
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** What the file lacks at its end so that a line can follow. */
+function endingOf(path: string): string {
+  const last = readFileSync(path, "utf8").split("\n").pop() ?? "";
+  if (last === "") return "";
+  return parseLine(last) === null ? `${CUT}\n` : "\n";
 }
 
 /**
- * All lines of a witness file; none if there is no file. A last line that was cut short by a crash is left out: its
+ * All lines of a witness file, oldest first; none if there is no file. A line that was cut short is left out: its
  * answer was never given. Throws for any other line that can't be read, naming its number.
  */
 export function readWitnessFile(path: string): readonly WitnessLine[] {
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, "utf8").split("\n");
-  const last = lines.pop() ?? "";
-  const whole = lines.map((text, index) => {
+  const last = parseLine(lines.pop() ?? "");
+  const whole = lines.flatMap((text, index) => {
     const parsed = parseLine(text);
-    if (parsed === null) throw new Error(`${path}: line ${index + 1} is not a line of a witness file.`);
-    return parsed;
+    if (parsed !== null) return [parsed];
+    if (text.endsWith(CUT)) return [];
+    throw new Error(`${path}: line ${index + 1} is not a line of a witness file.`);
   });
-  const unfinished = parseLine(last);
-  return unfinished === null ? whole : [...whole, unfinished];
+  return last === null ? whole : [...whole, last];
 }
 
 function parseLine(text: string): WitnessLine | null {
   try {
     const parsed = line.safeParse(JSON.parse(text));
     if (!parsed.success) return null;
-    const { seq, chain_hash, at, revoked } = parsed.data;
-    return { seq, chainHash: chain_hash, at, revoked };
+    const { seq, chain_hash, at, revoked, restored } = parsed.data;
+    return { seq, chainHash: chain_hash, at, revoked, ...(restored ? { restored } : {}) };
   } catch {
     return null;
   }

@@ -1,0 +1,125 @@
+import { Database } from "bun:sqlite";
+import { afterAll, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { appendEntry, newDigest, newKey, seed } from "../../test/support/storage.ts";
+import { dropFolder, newFolder } from "../../test/support/traces.ts";
+import { Refusal } from "../authority/errors.ts";
+import { ownedKeys } from "./key-store.ts";
+import { prepare, soughtText } from "./prepared.ts";
+import { kyselyOver } from "./sqlite.ts";
+import { AUTHORITY_FILE, EVIDENCE_FILE, lockFolder, openSqliteStorage } from "./sqlite-storage.ts";
+import type { AuthorityTables } from "./tables.ts";
+
+const folders: string[] = [];
+function fresh(): string {
+  const folder = newFolder("sqlite");
+  folders.push(folder);
+  return folder;
+}
+afterAll(() => {
+  for (const folder of folders) dropFolder(folder);
+});
+
+describe("the embedded store", () => {
+  test("folds its journals back when it is closed, and is as it was when it is opened again", async () => {
+    const folder = fresh();
+    const storage = openSqliteStorage(folder);
+    const { owner } = await seed(storage);
+    const digest = newDigest();
+    await storage.change((tx) => tx.keys.add(newKey(owner), digest));
+    await storage.change((tx) => appendEntry(tx));
+    const head = await storage.read.audit.head();
+    await storage.close();
+    expect(readdirSync(folder).sort()).toEqual([EVIDENCE_FILE, AUTHORITY_FILE].sort());
+    const again = openSqliteStorage(folder);
+    expect(await again.read.audit.head()).toEqual(head);
+    expect((await again.match(digest))?.owner.id).toBe(owner.id);
+    await again.close();
+  });
+
+  test("has a change in its journal before it answers, where another process finds it", async () => {
+    const folder = fresh();
+    const storage = openSqliteStorage(folder);
+    await storage.change((tx) => appendEntry(tx));
+    const other = new Database(join(folder, AUTHORITY_FILE), { readonly: true });
+    expect(other.query("select count(*) as count from audit_entries").get()).toEqual({ count: 1 });
+    expect(other.query("pragma journal_mode").get()).toEqual({ journal_mode: "wal" });
+    other.close();
+    await storage.close();
+  });
+
+  test("sees what another process has changed, and says that it may have", async () => {
+    const folder = fresh();
+    const one = openSqliteStorage(folder);
+    const other = openSqliteStorage(folder);
+    one.changedElsewhere();
+    await other.change((tx) => appendEntry(tx));
+    expect(one.changedElsewhere()).toBe(true);
+    expect((await one.read.audit.head()).seq).toBe(1);
+    await one.change((tx) => appendEntry(tx));
+    expect((await other.follow(0, 10)).map((entry) => entry.seq)).toEqual([1, 2]);
+    await one.close();
+    await other.close();
+  });
+
+  test("R14: refuses with outcome_unknown when the file is at fault, and lets other errors through as they are", async () => {
+    const folder = fresh();
+    const storage = openSqliteStorage(folder);
+    const full = Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
+    const refused = await storage.change(async () => Promise.reject(full)).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(Refusal);
+    expect(refused).toMatchObject({ code: "outcome_unknown", cause: full });
+    const bug = new Error("a bug");
+    expect(await storage.change(async () => Promise.reject(bug)).catch((error: unknown) => error)).toBe(bug);
+    await storage.close();
+  });
+
+  test("serves one process at a time from a folder, and the next as soon as it is free", () => {
+    const folder = fresh();
+    const lock = lockFolder(folder);
+    expect(() => lockFolder(folder)).toThrow("Another keyturn process is serving");
+    lock.release();
+    lockFolder(folder).release();
+  });
+});
+
+describe("a prepared query", () => {
+  test("binds each run's own values, and every value of an insert", async () => {
+    const file = new Database(":memory:");
+    const db = kyselyOver<{ t: { a: string; b: number | null; c: string } }>(file);
+    file.run("create table t (a text, b integer, c text)");
+    const insert = prepare(db, (row: { a: string; b: number | null; c: string }) =>
+      db.insertInto("t").values(row),
+    );
+    await insert({ a: "one", b: null, c: "x" });
+    await insert({ c: "'; drop table t; --", b: 2, a: "two" });
+    const find = prepare(db, (at: { a: string; c: string }) =>
+      db.selectFrom("t").selectAll().where("a", "=", at.a).where("c", "!=", at.c),
+    );
+    expect(await find({ a: "one", c: "y" })).toEqual([{ a: "one", b: null, c: "x" }]);
+    expect(await find({ a: "two", c: "y" })).toEqual([{ a: "two", b: 2, c: "'; drop table t; --" }]);
+    expect(await find({ c: "x", a: "one" })).toEqual([]);
+    file.close();
+  });
+
+  test("finds a key by the indexes alone, whatever the store holds", async () => {
+    const folder = fresh();
+    const storage = openSqliteStorage(folder);
+    const file = new Database(join(folder, AUTHORITY_FILE), { readonly: true });
+    const db = kyselyOver<AuthorityTables>(file);
+    const { sql } = ownedKeys(db)
+      .innerJoin("digests", "digests.key_id", "keys.id")
+      .where("digests.digest", "=", soughtText(""))
+      .compile();
+    const plan = file.query<{ detail: string }, [string]>(`explain query plan ${sql}`).all("");
+    expect(plan.map((step) => step.detail)).toEqual([
+      expect.stringContaining("SEARCH digests USING INDEX digests_by_digest (digest=?)"),
+      expect.stringContaining("SEARCH keys USING INDEX"),
+      expect.stringContaining("SEARCH owner USING INDEX"),
+      expect.stringContaining("SEARCH accounts USING INDEX"),
+    ]);
+    file.close();
+    await storage.close();
+  });
+});

@@ -1,0 +1,4 @@
+import { openThrowawayStorage } from "../support/storage.ts";
+import { storageContract } from "./storage-contract.ts";
+
+storageContract("SQLite", openThrowawayStorage);
