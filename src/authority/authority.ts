@@ -1,11 +1,11 @@
+import { isRestore, revocationsIn, type Witness } from "./audit/witness.ts";
 import type { AddressKept } from "./callers/caller.ts";
-import { revocationsIn, type Witness } from "./audit/witness.ts";
 import { createRecorder, type Recorder } from "./callers/recorder.ts";
 import { type Clock, createTimekeeper, type Timekeeper } from "./clock.ts";
+import type { CommittedEntry } from "./entry-draft.ts";
 import { Refusal } from "./errors.ts";
 import type { BrownoutId } from "./ids.ts";
 import { createVerifier, type Verifier } from "./keys/verifier.ts";
-import type { CommittedEntry } from "./operation.ts";
 import { createRefusalCounts, type RefusalCounts } from "./refusal-counts.ts";
 import type { SecretFormat } from "./secret.ts";
 import type { FollowedEntry, Storage } from "./storage.ts";
@@ -88,8 +88,10 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
 
   async function apply(entry: FollowedEntry): Promise<void> {
     await verifier.apply(entry);
+    // One that was followed already must not bring back a false future that was ended since.
+    if (entry.seq <= applied) return;
     time.noteEntry(entry.at, entry.operation === "clock.accept");
-    if (entry.seq > applied) applied = entry.seq;
+    applied = entry.seq;
   }
 
   async function followOthers(): Promise<void> {
@@ -128,12 +130,18 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
       if (entry.seq > applied + 1) await followOthers();
       await apply(entry);
       const revoked = revocationsIn(entry.full);
-      if (witness === null || revoked.length === 0) return;
+      const restored = isRestore(entry.operation);
+      if (witness === null || (revoked.length === 0 && !restored)) return;
+      const { seq, chainHash, at } = entry;
       try {
-        witness.write({ seq: entry.seq, chainHash: entry.chainHash, at: entry.at, revoked });
+        witness.write({ seq, chainHash, at, revoked, ...(restored ? { restored } : {}) });
       } catch (cause) {
         health.stopWriting(cause);
-        throw new Refusal("outcome_unknown", "The change was made, but the witness file could not be written.", { cause });
+        throw new Refusal(
+          "outcome_unknown",
+          "The change was made, but the witness file could not be written.",
+          { cause },
+        );
       }
     },
     followOthers,

@@ -1,13 +1,15 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
-import { coversScope, type Rights } from "./access/rights.ts";
-import { type Actor, chain, type EntryDraft, type Subject } from "./audit/entry.ts";
+import type { Rights } from "./access/rights.ts";
+import type { Actor, Subject } from "./audit/entry.ts";
 import type { Authority } from "./authority.ts";
+import { authorize } from "./authorize.ts";
+import { type CommittedEntry, createDraft } from "./entry-draft.ts";
 import { assert, Refusal } from "./errors.ts";
 import type { AccountId } from "./ids.ts";
-import { type Key, type Owner, rightsOf, spanOf } from "./keys/key.ts";
-import { judge } from "./keys/verdict.ts";
-import type { FollowedEntry, HiddenText, Reader, Transaction } from "./storage.ts";
+import type { Key, Owner } from "./keys/key.ts";
+import { noteRefusal } from "./note-refusal.ts";
+import type { Transaction } from "./storage.ts";
 import type { Instant, Seconds } from "./time.ts";
 
 /** The right that an operation asks for: a scope of Keyturn's own namespace, or only to be somebody. */
@@ -66,7 +68,9 @@ export interface PerformOptions {
   /** What a retry must repeat to be the same request; the input unless said. Never holds a secret. */
   readonly request?: unknown;
   /** Where the request came from, kept as hashes. */
-  readonly origin?: { readonly address?: string | undefined; readonly agent?: string | undefined } | undefined;
+  readonly origin?:
+    | { readonly address?: string | undefined; readonly agent?: string | undefined }
+    | undefined;
 }
 
 export interface Performed<Output> {
@@ -92,12 +96,17 @@ export async function perform<Input, Output>(
   const retryKey = operation.retry === undefined ? undefined : options.idempotencyKey;
   const ticket = retryKey === undefined ? null : `${actor.id} ${retryKey}`;
   if (ticket !== null && authority.inProgress.has(ticket)) {
-    throw new Refusal("idempotency_in_progress", "A request with this Idempotency-Key is still being worked on.");
+    throw new Refusal(
+      "idempotency_in_progress",
+      "A request with this Idempotency-Key is still being worked on.",
+    );
   }
   if (ticket !== null) authority.inProgress.add(ticket);
   try {
     if (operation.needsEvidence) await authority.recorder.flush();
-    const done = await authority.storage.change((tx) => runOnce(authority, tx, operation, actor, input, retryKey, options));
+    const done = await authority.storage.change((tx) =>
+      runOnce(authority, tx, operation, actor, input, retryKey, options),
+    );
     if (done.entry !== null) await authority.committed(done.entry);
     return { output: done.output, seq: done.seq };
   } catch (error) {
@@ -114,11 +123,6 @@ interface Done<Output> {
   readonly entry: CommittedEntry | null;
 }
 
-/** What followers are told of an entry once it is durable. */
-export interface CommittedEntry extends FollowedEntry {
-  readonly full: readonly Subject[];
-}
-
 async function runOnce<Input, Output>(
   authority: Authority,
   tx: Transaction,
@@ -128,18 +132,28 @@ async function runOnce<Input, Output>(
   retryKey: string | undefined,
   options: PerformOptions,
 ): Promise<Done<Output>> {
+  // Another process may have ended a false future: an entry dated by it now would bring it back.
+  if (authority.time.trouble() !== null) await authority.followOthers();
   const now = operation.datedByWall ? authority.clock.wall() : authority.time.now();
   const issuer = actor.kind === "key" ? await authorize(tx, operation, actor, now) : null;
-  assert(issuer !== null || operation.permission === actor.kind || actor.kind === "host", "an actor without this right");
+  assert(
+    issuer !== null || operation.permission === actor.kind || actor.kind === "host",
+    "an actor without this right",
+  );
   const draft = createDraft(authority, tx, operation, actor, issuer, now);
   const requestHash = retryKey === undefined ? "" : hashOf(operation.name, options.request ?? input);
   const earlier =
-    retryKey === undefined ? null : await tx.idempotency.find(actor.id, retryKey, now - IDEMPOTENCY_HOURS * 3_600_000);
+    retryKey === undefined
+      ? null
+      : await tx.idempotency.find(actor.id, retryKey, now - IDEMPOTENCY_HOURS * 3_600_000);
 
   let output: Output;
   if (earlier !== null && operation.retry !== undefined) {
     if (earlier.operation !== operation.name || earlier.requestHash !== requestHash) {
-      throw new Refusal("idempotency_conflict", "This Idempotency-Key was used for another request in the last 24 hours.");
+      throw new Refusal(
+        "idempotency_conflict",
+        "This Idempotency-Key was used for another request in the last 24 hours.",
+      );
     }
     draft.change.detail("retried", true);
     output = await operation.retry.again(draft.change, earlier.result);
@@ -147,7 +161,8 @@ async function runOnce<Input, Output>(
     if (draft.subjects.length === 0) return { output, seq: earlier.seq, entry: null };
   } else {
     output = await operation.run(draft.change, input);
-    if (operation.mayBeIdle && draft.subjects.length === 0) return { output, seq: authority.appliedSeq(), entry: null };
+    if (operation.mayBeIdle && draft.subjects.length === 0)
+      return { output, seq: authority.appliedSeq(), entry: null };
   }
   const entry = await draft.append(options.origin);
   if (retryKey !== undefined && operation.retry !== undefined) {
@@ -163,180 +178,6 @@ async function runOnce<Input, Output>(
   }
   return { output, seq: entry.seq, entry };
 }
-
-/** The truth about the asking key, read inside the transaction: it may have been revoked a moment ago. */
-async function authorize(
-  tx: Pick<Transaction, "keys" | "accounts">,
-  operation: { readonly permission: Permission; readonly operatorOnly?: boolean },
-  actor: Actor & { kind: "key" },
-  now: Instant,
-): Promise<Issuer> {
-  const found = await tx.keys.byIdAnywhere(actor.id);
-  const verdict =
-    found === null
-      ? "unknown"
-      : judge({ ...found, replaced: false, rotation: null, brownout: null }, { rights: rightsOf(found.key, found.owner), addresses: null }, {}, now);
-  if (found === null || verdict !== "valid") {
-    throw new Refusal("unauthenticated", "The key is not good any more.", { extensions: { verdict } });
-  }
-  const rights = rightsOf(found.key, found.owner);
-  await checkPermission(operation, rights, () => tx.accounts.byId(found.key.accountId));
-  return { ...found, rights, spanSeconds: spanOf(found.key) };
-}
-
-async function checkPermission(
-  operation: { readonly permission: Permission; readonly operatorOnly?: boolean },
-  rights: Rights,
-  account: () => Promise<{ readonly operator: boolean } | null>,
-): Promise<void> {
-  const { permission } = operation;
-  const allowed =
-    permission === "any_key" ||
-    (permission.startsWith("keyturn:") && rights.scopes.some((scope) => coversScope(scope, permission)));
-  if (!allowed) {
-    throw new Refusal("insufficient_scope", `This needs the scope ${permission}.`, { extensions: { scope: permission } });
-  }
-  if (operation.operatorOnly && !(await account())?.operator) {
-    throw new Refusal("operator_only", "Only keys of the operator's account may do this.");
-  }
-}
-
-/** A question to the committed state. It asks for a right like an operation, and leaves no entry. */
-export interface Reading<Input, Output> {
-  readonly name: string;
-  readonly permission: Permission;
-  run(question: Question, input: Input): Promise<Output>;
-}
-
-export interface Question {
-  readonly read: Reader;
-  readonly now: Instant;
-  readonly authority: Authority;
-  readonly account: AccountId;
-  readonly issuer: Issuer;
-}
-
-/** The gate's other side: checks the permission on the truth, then answers. Throws `Refusal`. */
-export async function consult<Input, Output>(
-  authority: Authority,
-  reading: Reading<Input, Output>,
-  actor: Actor & { kind: "key" },
-  input: Input,
-): Promise<Output> {
-  const now = authority.time.now();
-  const { read } = authority.storage;
-  try {
-    const key = await read.keys.byId(actor.accountId, actor.id);
-    const owner = key === null ? null : await read.keys.owner(key.accountId, key.ownerId);
-    const account = await read.accounts.byId(actor.accountId);
-    if (key === null || owner === null || account === null) throw new Refusal("unauthenticated", "The key is not good any more.");
-    const rights = rightsOf(key, owner);
-    const matched = { key, owner, accountSuspended: account.suspendedAt !== null, replaced: false, rotation: null, brownout: null };
-    const verdict = judge(matched, { rights, addresses: null }, {}, now);
-    if (verdict !== "valid") {
-      throw new Refusal("unauthenticated", "The key is not good any more.", { extensions: { verdict } });
-    }
-    await checkPermission(reading, rights, async () => account);
-    const issuer = { key, owner, rights, spanSeconds: spanOf(key) };
-    return await reading.run({ read, now, authority, account: actor.accountId, issuer }, input);
-  } catch (error) {
-    if (error instanceof Refusal) await noteRefusal(authority, reading.name, actor, error);
-    throw error;
-  }
-}
-
-function createDraft(
-  authority: Authority,
-  tx: Transaction,
-  { name: operation, datedByWall }: { readonly name: string; readonly datedByWall?: boolean },
-  actor: Actor,
-  issuer: Issuer | null,
-  now: Instant,
-) {
-  const subjects: Subject[] = [];
-  const details: Record<string, unknown> = {};
-  const hidden: HiddenText[] = [];
-  let account: AccountId | null = actor.accountId;
-  const hide = (text: string): string => {
-    const salt = randomBytes(16).toString("hex");
-    const hash = `sha256:${createHash("sha256").update(`${salt}${text}`, "utf8").digest("hex")}`;
-    hidden.push({ hash, salt, text });
-    return hash;
-  };
-  const change: Change = {
-    tx,
-    now,
-    actor,
-    authority,
-    issuer: () => {
-      assert(issuer !== null, "an operation that issues was performed by no key");
-      return issuer;
-    },
-    account: () => {
-      assert(account !== null, "an operation in no account");
-      return account;
-    },
-    inAccount: (id) => {
-      account = id;
-    },
-    record: (subject) => void subjects.push(subject),
-    detail: (name, value) => {
-      details[name] = value;
-    },
-    hide,
-  };
-  return {
-    change,
-    subjects,
-    append: async (origin: PerformOptions["origin"]): Promise<CommittedEntry> => {
-      if (origin?.address !== undefined) details["address"] = hide(origin.address);
-      if (origin?.agent !== undefined) details["agent"] = hide(origin.agent.toWellFormed());
-      const refusedBefore = authority.refusals.takeCount(actor.id, operation);
-      if (refusedBefore > 0) details["refused_before"] = refusedBefore;
-      const head = await tx.audit.head();
-      // An entry that this process has yet to apply may be newer than its clock: no entry is older than the one before.
-      const at = datedByWall ? now : Math.max(now, head.at);
-      const entryDraft: EntryDraft = { at, accountId: account, actor, operation, outcome: "performed", subjects, details };
-      const entry = chain(entryDraft, head);
-      await tx.audit.append(entryDraft, entry, hidden);
-      return { seq: entry.seq, at, chainHash: entry.chainHash, operation, subjects, full: subjects };
-    },
-  };
-}
-
-/** The first refusal of an actor per operation and minute is an entry; the rest are a count in the next one. */
-async function noteRefusal(authority: Authority, operation: string, actor: Actor, refusal: Refusal): Promise<void> {
-  if (actor.kind !== "key" || !AUDITED_REFUSALS.has(refusal.code)) return;
-  const now = authority.time.now();
-  if (!authority.refusals.isFirst(actor.id, operation, now) || !authority.health.writable()) return;
-  const counted = authority.refusals.takeCount(actor.id, operation);
-  const draft: Omit<EntryDraft, "at"> = {
-    accountId: actor.accountId,
-    actor,
-    operation,
-    outcome: "refused",
-    subjects: [],
-    details: { code: refusal.code, ...(counted > 0 ? { refused_before: counted } : {}) },
-  };
-  const entry = await authority.storage.change(async (tx) => {
-    const head = await tx.audit.head();
-    const dated: EntryDraft = { ...draft, at: Math.max(now, head.at) };
-    const chained = chain(dated, head);
-    await tx.audit.append(dated, chained, []);
-    return { ...chained, at: dated.at };
-  });
-  await authority.committed({ seq: entry.seq, at: entry.at, chainHash: entry.chainHash, operation, subjects: [], full: [] });
-}
-
-const AUDITED_REFUSALS: ReadonlySet<string> = new Set([
-  "insufficient_scope",
-  "operator_only",
-  "rights_exceeded",
-  "not_found",
-  "not_safe_to_complete",
-  "last_root_key",
-  "setup_token_invalid",
-]);
 
 function hashOf(operation: string, input: unknown): string {
   const text = canonicalize({ operation, input: JSON.parse(JSON.stringify(input)) }) ?? "";

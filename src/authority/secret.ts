@@ -130,6 +130,14 @@ export function digestOf(text: string): string {
   return Bun.SHA256.hash(text, "base64");
 }
 
+// Any brand: a secret of another installation is nobody's to keep either. Every repetition is bounded.
+const INSIDE = /[a-z][a-z0-9]{0,15}[us]_(?:[a-z][a-z0-9-]{0,15}_)?[0-9A-Za-z]{38}/g;
+
+/** The text without anything in it that looks like a secret: for what strangers send and we keep or say back (R21). */
+export function withoutSecrets(text: string): string {
+  return text.replace(INSIDE, "[secret]");
+}
+
 /**
  * What lets a person recognise a secret: its prefix and last four characters, `kts_eu_…a1B2`. A foreign text
  * shows its last four only from 24 characters on, and nothing when it is shorter.

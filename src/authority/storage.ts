@@ -2,7 +2,16 @@ import type { Account } from "./accounts/account.ts";
 import type { ChainedEntry, EntryDraft, Head, Subject } from "./audit/entry.ts";
 import type { LogLine } from "./audit/verify-chain.ts";
 import type { Caller, CallerId } from "./callers/caller.ts";
-import type { AccountId, BrownoutId, KeyId, LineageId, OwnerId, ReporterId, RotationId, ServiceAccountId } from "./ids.ts";
+import type {
+  AccountId,
+  BrownoutId,
+  KeyId,
+  LineageId,
+  OwnerId,
+  ReporterId,
+  RotationId,
+  ServiceAccountId,
+} from "./ids.ts";
 import type { Key, KeyState, Owner } from "./keys/key.ts";
 import type { Matched, VerdictCode } from "./keys/verdict.ts";
 import type { Brownout } from "./rotations/brownout.ts";
@@ -35,6 +44,8 @@ export interface ServiceAccountReader {
   list(account: AccountId, page: PageRequest): Promise<readonly ServiceAccount[]>;
 }
 export interface ServiceAccountWriter extends ServiceAccountReader {
+  /** A service account by its id alone, for the host. */
+  byIdAnywhere(id: ServiceAccountId): Promise<ServiceAccount | null>;
   add(serviceAccount: ServiceAccount): Promise<void>;
   replace(serviceAccount: ServiceAccount): Promise<void>;
 }
@@ -48,6 +59,10 @@ export interface KeyFilter {
 }
 
 export interface KeyReader {
+  /** A key by its id alone, for the gate and the worker. */
+  byIdAnywhere(
+    id: KeyId,
+  ): Promise<{ readonly key: Key; readonly owner: Owner; readonly accountSuspended: boolean } | null>;
   byId(account: AccountId, id: KeyId): Promise<Key | null>;
   owner(account: AccountId, id: OwnerId): Promise<Owner | null>;
   list(account: AccountId, filter: KeyFilter, page: PageRequest): Promise<readonly (readonly [Key, Owner])[]>;
@@ -56,8 +71,6 @@ export interface KeyReader {
   roots(account: AccountId): Promise<readonly (readonly [Key, Owner])[]>;
 }
 export interface KeyWriter extends KeyReader {
-  /** A key by its id alone, for the gate and the worker. */
-  byIdAnywhere(id: KeyId): Promise<{ readonly key: Key; readonly owner: Owner; readonly accountSuspended: boolean } | null>;
   /** Whether another living lineage of this owner bears the name. */
   nameTaken(owner: OwnerId, name: string, except: LineageId | null, now: Instant): Promise<boolean>;
   digestTaken(digest: string): Promise<boolean>;
@@ -81,6 +94,10 @@ export interface RotationReader {
   brownouts(id: RotationId): Promise<readonly Brownout[]>;
   /** All rotations that may still change by themselves, of every account, oldest first: for the worker. */
   open(after: RotationId | null, limit: number): Promise<readonly Rotation[]>;
+  /** How many are open in each state, and how many of those were found overdue; of every account. */
+  openCounts(): Promise<
+    readonly { readonly state: RotationState; readonly count: number; readonly overdue: number }[]
+  >;
   /** All brownouts whose end is not stored yet, of every account. */
   openBrownouts(): Promise<readonly Brownout[]>;
 }
@@ -113,7 +130,10 @@ export interface AuditReader {
     limit: number,
   ): Promise<readonly { readonly seq: number; readonly text: string; readonly chainHash: string }[]>;
   /** Ascending from `after`, for checks, exports and followers. */
-  lines(after: number, limit: number): Promise<readonly (LogLine & { readonly accountId: AccountId | null })[]>;
+  lines(
+    after: number,
+    limit: number,
+  ): Promise<readonly (LogLine & { readonly accountId: AccountId | null })[]>;
 }
 export interface AuditWriter extends AuditReader {
   append(draft: EntryDraft, entry: ChainedEntry, hidden: readonly HiddenText[]): Promise<void>;
@@ -173,17 +193,9 @@ export interface Transaction {
 }
 
 /** What one process saw of one caller of one key since its last report. */
-export interface CallerRow {
+export interface CallerRow extends Omit<Caller, "id"> {
   readonly keyId: KeyId;
   readonly caller: CallerId;
-  readonly name: string | null;
-  readonly address: string | null;
-  readonly agent: string | null;
-  readonly firstSeenAt: Instant;
-  readonly lastSeenAt: Instant;
-  readonly firstValidAt: Instant | null;
-  readonly lastValidAt: Instant | null;
-  readonly counts: Readonly<Partial<Record<VerdictCode, number>>>;
 }
 
 /** Uses of one key in one minute. `minute` counts minutes since the Unix epoch. */
@@ -230,7 +242,11 @@ export interface EvidenceStore {
   /** The watched time after the last unclean stop, and when that watch began. */
   watches(): Promise<{ readonly watches: readonly Watch[]; readonly restartedAt: Instant | null }>;
   /** Drops minutes, hours and callers that have aged out. */
-  dropBefore(cut: { readonly minutes: Instant; readonly hours: Instant; readonly callers: Instant }): Promise<void>;
+  dropBefore(cut: {
+    readonly minutes: Instant;
+    readonly hours: Instant;
+    readonly callers: Instant;
+  }): Promise<void>;
 }
 
 /** What following the audit sequence needs of an entry. */

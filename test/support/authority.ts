@@ -1,10 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { z } from "zod";
 import type { OwnRights } from "../../src/authority/access/rights.ts";
 import { type Actor, SYSTEM } from "../../src/authority/audit/entry.ts";
-import { type ChainFinding, createChainCheck, type KnownHead } from "../../src/authority/audit/verify-chain.ts";
+import {
+  type ChainFinding,
+  createChainCheck,
+  type KnownHead,
+} from "../../src/authority/audit/verify-chain.ts";
 import type { Witness } from "../../src/authority/audit/witness.ts";
 import { type Authority, type AuthoritySettings, createAuthority } from "../../src/authority/authority.ts";
 import type { CallerSighting } from "../../src/authority/callers/caller.ts";
@@ -16,14 +17,13 @@ import type { Issued } from "../../src/authority/keys/issue.ts";
 import type { Key } from "../../src/authority/keys/key.ts";
 import type { Requirement, VerdictCode } from "../../src/authority/keys/verdict.ts";
 import {
-  consult,
   type Operation,
   type Performed,
-  perform,
   type PerformOptions,
-  type Reading,
+  perform,
 } from "../../src/authority/operation.ts";
 import { OPERATIONS, READINGS } from "../../src/authority/operations.ts";
+import { consult, type Reading } from "../../src/authority/reading.ts";
 import type { RotationView } from "../../src/authority/rotations/read-rotations.ts";
 import type { Rotated } from "../../src/authority/rotations/rotate-key.ts";
 import type { RotationPlan, Step } from "../../src/authority/rotations/rotation.ts";
@@ -32,6 +32,7 @@ import { HOST } from "../../src/authority/setup/setup.ts";
 import type { Storage } from "../../src/authority/storage.ts";
 import type { Instant } from "../../src/authority/time.ts";
 import { openSqliteStorage } from "../../src/storage/sqlite-storage.ts";
+import { dropFolder, newFolder, noted } from "./traces.ts";
 
 export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
@@ -154,19 +155,15 @@ export function actorOf(key: Pick<Key, "id" | "accountId">): Actor & { kind: "ke
   return { kind: "key", id: key.id, accountId: key.accountId };
 }
 
-function newFolder(): string {
-  // The canary scan searches what all tests left here; see scripts/test.ts.
-  const base = process.env.KEYTURN_TEST_TRACES ?? tmpdir();
-  mkdirSync(base, { recursive: true });
-  return mkdtempSync(join(base, "authority-"));
-}
-
 /** Starts an authority over a fresh folder, or over the given one without making another root key. */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
-  return openWorld({ ...options, folder: options.folder ?? newFolder() }, null);
+  return openWorld({ ...options, folder: options.folder ?? newFolder("authority") }, null);
 }
 
-async function openWorld(options: WorldOptions & { readonly folder: string }, had: Issued | null): Promise<World> {
+async function openWorld(
+  options: WorldOptions & { readonly folder: string },
+  had: Issued | null,
+): Promise<World> {
   const clock = options.clock ?? createTestClock();
   const opened = openSqliteStorage(options.folder);
   const authority = await createAuthority({
@@ -177,7 +174,7 @@ async function openWorld(options: WorldOptions & { readonly folder: string }, ha
     witness: options.witness ?? null,
   });
   await authority.recorder.start();
-  const root = had ?? (await perform(authority, OPERATIONS.recover, HOST, {})).output;
+  const root = had ?? noted(await perform(authority, OPERATIONS.recover, HOST, {})).output;
   const account = root.key.accountId;
   const actor = actorOf(root.key);
   let names = 0;
@@ -190,13 +187,20 @@ async function openWorld(options: WorldOptions & { readonly folder: string }, ha
     account,
     actor,
     do: (operation, input, more) => world.as(actor, operation, input, more),
-    as: async (who, operation, input, more) => (await perform(authority, operation, who, input, more)).output,
-    performed: (operation, input, more) => perform(authority, operation, actor, input, more),
+    as: async (who, operation, input, more) =>
+      noted(await perform(authority, operation, who, input, more)).output,
+    performed: async (operation, input, more) =>
+      noted(await perform(authority, operation, actor, input, more)),
     ask: (reading, input) => consult(authority, reading, actor, input),
     owner: (own = {}, name = `owner-${++names}`) =>
       world.do(OPERATIONS.createServiceAccount, { name, own: { ...INHERITED, ...own } }),
     key: (ownerId, { own, ...make } = {}) =>
-      world.do(OPERATIONS.createKey, { name: `key-${++names}`, ownerId, own: { ...INHERITED, ...own }, ...make }),
+      world.do(OPERATIONS.createKey, {
+        name: `key-${++names}`,
+        ownerId,
+        own: { ...INHERITED, ...own },
+        ...make,
+      }),
     keyWith: async (own, make) => world.key((await world.owner(own)).id, { ...make, own }),
     rotate: (keyId, plan = QUICK) => world.do(OPERATIONS.rotateKey, { keyId, plan }),
     verify: (secret, caller = {}, ask = {}) => {
@@ -246,7 +250,7 @@ async function openWorld(options: WorldOptions & { readonly folder: string }, ha
     close: async () => {
       await authority.recorder.stop();
       await authority.storage.close();
-      if (process.env.KEYTURN_TEST_TRACES === undefined) rmSync(options.folder, { recursive: true, force: true });
+      dropFolder(options.folder);
     },
   };
   return world;

@@ -113,7 +113,10 @@ export function sampleEvidence(changes: Partial<Evidence> = {}): Evidence {
 }
 
 /** What the evidence might say: by default that all is well. */
-export function sampleAssessment(blockedBy: readonly ReasonCode[] = [], changes: Partial<Assessment> = {}): Assessment {
+export function sampleAssessment(
+  blockedBy: readonly ReasonCode[] = [],
+  changes: Partial<Assessment> = {},
+): Assessment {
   const blocking = blockedBy.map((code): Reason => ({ code, message: code, callers: [] }));
   return {
     callers: [],

@@ -24,7 +24,13 @@ export const createAccount: Operation<{ readonly name: string }, AccountMade> = 
         errors: [{ field: "name", message: "is taken by another account" }],
       });
     }
-    const account: Account = { id: newId("acc"), name, operator: false, suspendedAt: null, createdAt: change.now };
+    const account: Account = {
+      id: newId("acc"),
+      name,
+      operator: false,
+      suspendedAt: null,
+      createdAt: change.now,
+    };
     await change.tx.accounts.add(account);
     change.record({ kind: "account", id: account.id, before: null, after: describeAccount(account) });
     return { account, ...(await issueRootKey(change, account)) };
@@ -32,10 +38,13 @@ export const createAccount: Operation<{ readonly name: string }, AccountMade> = 
   retry: {
     ids: ({ account, key }) => ({ account_id: account.id, key_id: key.id }),
     again: async (change, ids) => {
-      assert(ids["account_id"] !== undefined && ids["key_id"] !== undefined, "an idempotency record without its account");
-      const account = await change.tx.accounts.byId(ids["account_id"] as AccountId);
+      assert(
+        ids.account_id !== undefined && ids.key_id !== undefined,
+        "an idempotency record without its account",
+      );
+      const account = await change.tx.accounts.byId(ids.account_id as AccountId);
       assert(account !== null, "accounts are never deleted");
-      const { key, owner } = await findKey(change.tx, account.id, ids["key_id"] as KeyId);
+      const { key, owner } = await findKey(change.tx, account.id, ids.key_id as KeyId);
       return { account, ...(await replaceSecretOf(change, key, owner)) };
     },
   },

@@ -1,4 +1,4 @@
-import type { Reading } from "../operation.ts";
+import type { Reading } from "../reading.ts";
 import type { PageRequest } from "../storage.ts";
 import type { Account } from "./account.ts";
 

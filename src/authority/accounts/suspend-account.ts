@@ -29,7 +29,10 @@ async function setSuspended(
   const before = await change.tx.accounts.byId(id);
   if (before === null) throw notFound("account");
   if (before.operator) {
-    throw new Refusal("account_protected", "The operator's account can't be suspended: nobody could reinstate it.");
+    throw new Refusal(
+      "account_protected",
+      "The operator's account can't be suspended: nobody could reinstate it.",
+    );
   }
   const after = { ...before, suspendedAt: decide(before) };
   await change.tx.accounts.setSuspendedAt(id, after.suspendedAt);

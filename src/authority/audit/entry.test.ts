@@ -26,7 +26,10 @@ describe("an audit entry", () => {
 
   test("is hashed by SHA-256 of its UTF-8 text, and chained by SHA-256 of three lines", () => {
     const hash = (text: string) => createHash("sha256").update(Buffer.from(text, "utf8")).digest("hex");
-    const entry = chain({ ...draft, details: { reason: "größer 😀" } }, { seq: 41, chainHash: "ab".repeat(32), at: 0 });
+    const entry = chain(
+      { ...draft, details: { reason: "größer 😀" } },
+      { seq: 41, chainHash: "ab".repeat(32), at: 0 },
+    );
     expect(entry.seq).toBe(42);
     expect(entry.entryHash).toBe(hash(entry.text));
     expect(entry.chainHash).toBe(hash(`${"ab".repeat(32)}\n42\n${entry.entryHash}\n`));
@@ -62,7 +65,9 @@ describe("an audit entry", () => {
   test("any text of a person survives in it as it was", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (reason) => {
-        expect(JSON.parse(chain({ ...draft, details: { reason } }, GENESIS).text).details.reason).toBe(reason);
+        expect(JSON.parse(chain({ ...draft, details: { reason } }, GENESIS).text).details.reason).toBe(
+          reason,
+        );
       }),
     );
   });

@@ -1,4 +1,4 @@
-import type { Reading } from "../operation.ts";
+import type { Reading } from "../reading.ts";
 import type { AuditFilter } from "../storage.ts";
 
 export interface AuditQuestion {

@@ -88,7 +88,9 @@ describe("a changed log is found out, at every position", () => {
 
   test("a changed entry hash of another account's bare line, where it stands", () => {
     for (const index of EVERY) {
-      expect(foundAt(WHOLE.with(index, { ...line(index), text: null, entryHash: sha256("other") }))).toBe(index + 1);
+      expect(foundAt(WHOLE.with(index, { ...line(index), text: null, entryHash: sha256("other") }))).toBe(
+        index + 1,
+      );
     }
   });
 
@@ -122,7 +124,11 @@ describe("a changed log is found out, at every position", () => {
       for (const second of EVERY.slice(first + 1)) {
         const { text, entryHash } = line(first);
         const other = line(second);
-        const swapped = WHOLE.with(first, { ...line(first), text: other.text, entryHash: other.entryHash }).with(second, {
+        const swapped = WHOLE.with(first, {
+          ...line(first),
+          text: other.text,
+          entryHash: other.entryHash,
+        }).with(second, {
           ...other,
           text,
           entryHash,
@@ -160,7 +166,11 @@ describe("a changed log is found out, at every position", () => {
 
   test("a tail recomputed from any entry on is valid by itself, and found at the first known head after the change", () => {
     for (const index of EVERY) {
-      const forged = log(EVERY.map((one) => (one === index ? { ...draftOf(one + 1), operation: "keys.revoke" } : draftOf(one + 1))));
+      const forged = log(
+        EVERY.map((one) =>
+          one === index ? { ...draftOf(one + 1), operation: "keys.revoke" } : draftOf(one + 1),
+        ),
+      );
       expect(check(forged).ok).toBe(true);
       expect(foundAt(forged, [LAST])).toBe(LENGTH);
       expect(foundAt(forged, [headAt(index), LAST])).toBe(index + 1);

@@ -39,7 +39,8 @@ export function createChainCheck(known: readonly KnownHead[]) {
     add(line: LogLine): boolean {
       if (finding !== null) return false;
       const expected = previous.seq + 1;
-      if (line.seq > expected) fail(expected, `entry ${expected} is missing; the log goes on with ${line.seq}`);
+      if (line.seq > expected)
+        fail(expected, `entry ${expected} is missing; the log goes on with ${line.seq}`);
       else if (line.seq < expected) fail(line.seq, `entry ${line.seq} stands where ${expected} is expected`);
       else if (line.text !== null && sha256(line.text) !== line.entryHash) {
         fail(line.seq, `the text of entry ${line.seq} was changed`);
@@ -71,7 +72,8 @@ export function createChainCheck(known: readonly KnownHead[]) {
 
   function checkContent(seq: number, text: string): void {
     const place = PLACE.exec(text)?.[1];
-    if (Number(place) !== seq) fail(seq, `entry ${seq} says of itself that it is entry ${place ?? "unknown"}`);
+    if (Number(place) !== seq)
+      fail(seq, `entry ${seq} says of itself that it is entry ${place ?? "unknown"}`);
     const at = AT.exec(text)?.[1] ?? "";
     // Only a person can end a false future; everything else moves forward.
     if (at < latestAt && !text.includes('"operation":"clock.accept"')) {

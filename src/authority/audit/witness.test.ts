@@ -1,8 +1,13 @@
 import { expect, test } from "bun:test";
 import type { Subject } from "./entry.ts";
-import { revocationsIn } from "./witness.ts";
+import { isRestore, revocationsIn, type WitnessLine, witnessedHeads } from "./witness.ts";
 
-const subject = (kind: Subject["kind"], after: Subject["after"]): Subject => ({ kind, id: "it", before: null, after });
+const subject = (kind: Subject["kind"], after: Subject["after"]): Subject => ({
+  kind,
+  id: "it",
+  before: null,
+  after,
+});
 
 test("R14: a revoked key, a deleted service account and a replaced secret are revocations", () => {
   expect(
@@ -29,4 +34,27 @@ test("nothing else is a revocation", () => {
     subject("account", { deleted: true }),
   ];
   expect(revocationsIn(others)).toEqual([]);
+});
+
+test("R14: a log must go through all that was witnessed, but for a past that was restored away", () => {
+  const line = (seq: number, chainHash: string, restored = false): WitnessLine => ({
+    ...{ seq, chainHash, at: 0, revoked: [] },
+    ...(restored ? { restored } : {}),
+  });
+  const heads = (lines: readonly WitnessLine[]) =>
+    witnessedHeads(lines).map(({ seq, chainHash }) => `${seq}:${chainHash}`);
+  expect(heads([])).toEqual([]);
+  expect(heads([line(1, "a"), line(3, "b"), line(5, "c")])).toEqual(["1:a", "3:b", "5:c"]);
+  expect(heads([line(1, "a"), line(3, "b"), line(5, "c"), line(3, "d", true)])).toEqual(["1:a", "3:d"]);
+  expect(heads([line(1, "a"), line(3, "b"), line(4, "d", true), line(6, "e")])).toEqual([
+    "1:a",
+    "3:b",
+    "4:d",
+    "6:e",
+  ]);
+});
+
+test("only a merged witness or an accepted loss is a restore", () => {
+  const operations = ["restore.merge", "restore.accept-loss", "keys.revoke", "clock.accept", "setup.recover"];
+  expect(operations.filter(isRestore)).toEqual(["restore.merge", "restore.accept-loss"]);
 });

@@ -1,5 +1,6 @@
 import type { Instant } from "../time.ts";
 import type { Subject } from "./entry.ts";
+import type { KnownHead } from "./verify-chain.ts";
 
 /** What must survive even if the database is put back to an older state. */
 export interface Revocation {
@@ -14,6 +15,8 @@ export interface WitnessLine {
   readonly chainHash: string;
   readonly at: Instant;
   readonly revoked: readonly Revocation[];
+  /** A restore was accepted with this entry: what was witnessed from its number on belongs to a past that is gone. */
+  readonly restored?: boolean | undefined;
 }
 
 /** A second place, meant to be on another disk, that is told of revocations before anybody gets the answer. */
@@ -22,13 +25,29 @@ export interface Witness {
   write(line: WitnessLine): void;
 }
 
+/** Whether an operation accepts an earlier state of the database, which only somebody who answers for it may. */
+export function isRestore(operation: string): boolean {
+  return operation === "restore.merge" || operation === "restore.accept-loss";
+}
+
+/** The places in the chain that a log must go through: all that were witnessed, but for a past that was restored away. */
+export function witnessedHeads(lines: readonly WitnessLine[]): readonly KnownHead[] {
+  let heads: WitnessLine[] = [];
+  for (const line of lines) {
+    if (line.restored) heads = heads.filter((head) => head.seq < line.seq);
+    heads.push(line);
+  }
+  return heads.map(({ seq, chainHash }) => ({ seq, chainHash }));
+}
+
 /** The revocations among an operation's subjects. */
 export function revocationsIn(subjects: readonly Subject[]): readonly Revocation[] {
   return subjects.flatMap(({ kind, id, after }): Revocation[] => {
-    if (kind === "key" && after?.["state"] === "revoked") return [{ kind, id }];
-    if (kind === "service_account" && after?.["deleted"] === true) return [{ kind, id }];
-    const ordinal = after?.["secret_ordinal"];
-    if (kind === "key" && typeof ordinal === "number" && ordinal > 1) return [{ kind: "secret", id, ordinal }];
+    if (kind === "key" && after?.state === "revoked") return [{ kind, id }];
+    if (kind === "service_account" && after?.deleted === true) return [{ kind, id }];
+    const ordinal = after?.secret_ordinal;
+    if (kind === "key" && typeof ordinal === "number" && ordinal > 1)
+      return [{ kind: "secret", id, ordinal }];
     return [];
   });
 }

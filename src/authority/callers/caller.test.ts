@@ -1,6 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type AddressKept, callerIdOf, callerLabel, isCallerName, isUnnamed, keptAddress, keptAgent, OVERFLOW, productOf } from "./caller.ts";
+import {
+  type AddressKept,
+  callerIdOf,
+  callerLabel,
+  isCallerName,
+  isUnnamed,
+  keptAddress,
+  keptAgent,
+  OVERFLOW,
+  productOf,
+} from "./caller.ts";
 
 const KEPT: readonly AddressKept[] = ["full", "prefix", "none"];
 
@@ -50,7 +60,9 @@ describe("who a caller is", () => {
 });
 
 describe("what is kept of an address", () => {
-  const v4 = fc.tuple(...Array.from({ length: 4 }, () => fc.integer({ min: 1, max: 255 }))).map((parts) => parts.join("."));
+  const v4 = fc
+    .tuple(...Array.from({ length: 4 }, () => fc.integer({ min: 1, max: 255 })))
+    .map((parts) => parts.join("."));
   const v6 = fc
     .array(fc.integer({ min: 1, max: 0xffff }), { minLength: 8, maxLength: 8 })
     .map((parts) => parts.map((part) => part.toString(16)).join(":"));
@@ -58,7 +70,10 @@ describe("what is kept of an address", () => {
   test("prefix: no unnamed caller's id, and nothing stored, holds the full address", () => {
     fc.assert(
       fc.property(fc.oneof(v4, v6), (address) => {
-        const kept = [callerIdOf({ address, agent: "curl/8" }, "prefix"), keptAddress(address, "prefix") ?? ""];
+        const kept = [
+          callerIdOf({ address, agent: "curl/8" }, "prefix"),
+          keptAddress(address, "prefix") ?? "",
+        ];
         for (const text of kept) expect(text).not.toContain(address);
         expect(keptAddress(address, "prefix")).toMatch(/\/(24|64)$/);
       }),

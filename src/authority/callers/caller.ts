@@ -1,5 +1,6 @@
 import { networkOf } from "../access/addresses.ts";
 import type { VerdictCode } from "../keys/verdict.ts";
+import { withoutSecrets } from "../secret.ts";
 import type { Instant } from "../time.ts";
 
 /**
@@ -22,6 +23,8 @@ export interface CallerSighting {
   readonly name?: string | undefined;
   readonly address?: string | undefined;
   readonly agent?: string | undefined;
+  /** Address and agent are getters that cost: of a named caller they are asked for once between two flushes. */
+  readonly isDear?: boolean;
 }
 
 /** One caller of one key. Instants are of uses, whatever the verdict; `valid` ones of uses that were let through. */
@@ -49,13 +52,20 @@ export function isCallerName(text: string): boolean {
 /** The agent's product without its version: `curl/8.5.0 …` is `curl`. */
 export function productOf(agent: string | undefined): string {
   if (agent === undefined) return "";
-  const end = agent.search(/[/\s(;,]/);
-  return (end < 0 ? agent : agent.slice(0, end)).slice(0, 60).toWellFormed().toLowerCase();
+  const told = withoutSecrets(agent);
+  const end = told.search(/[/\s(;,]/);
+  return (end < 0 ? told : told.slice(0, end)).slice(0, 60).toWellFormed().toLowerCase();
+}
+
+/** The name by which a caller goes. One that holds a secret was a mistake, and must not be kept (R21). */
+export function nameOf({ name }: CallerSighting): string | undefined {
+  return name === undefined || name === "" || withoutSecrets(name) !== name ? undefined : name;
 }
 
 /** A version is an attribute of a deploy, not of a caller, so it is no part of the identity. */
 export function callerIdOf(sighting: CallerSighting, kept: AddressKept): CallerId {
-  if (sighting.name !== undefined && sighting.name !== "") return `n:${sighting.name}`;
+  const name = nameOf(sighting);
+  if (name !== undefined) return `n:${name}`;
   const { address } = sighting;
   let network = "";
   if (address !== undefined && kept !== "none") {
@@ -64,9 +74,13 @@ export function callerIdOf(sighting: CallerSighting, kept: AddressKept): CallerI
   return `u:${network} ${productOf(sighting.agent)}`;
 }
 
+/** Neither a name nor an address nor an agent. */
+const NOTHING_KNOWN: CallerId = "u: ";
+
 /** What people are shown for a caller. */
 export function callerLabel(id: CallerId): string {
-  return id === OVERFLOW ? "(too many callers to tell apart)" : id.slice(2);
+  if (id === OVERFLOW) return "(too many callers to tell apart)";
+  return id === NOTHING_KNOWN ? "(nothing known)" : id.slice(2);
 }
 
 export function isUnnamed(id: CallerId): boolean {
@@ -80,7 +94,9 @@ export function keptAddress(address: string | undefined, kept: AddressKept): str
 
 export function keptAgent(agent: string | undefined): string | null {
   if (agent === undefined) return null;
-  return agent.toWellFormed().replace(/[\p{Cc}\p{Cf}]/gu, "").slice(0, LONGEST_AGENT).toWellFormed();
+  return withoutSecrets(agent.toWellFormed().replace(/[\p{Cc}\p{Cf}]/gu, ""))
+    .slice(0, LONGEST_AGENT)
+    .toWellFormed();
 }
 
 function networkPrefix(address: string): string {

@@ -1,4 +1,5 @@
 import type { Clock, Timekeeper } from "../clock.ts";
+import { Refusal } from "../errors.ts";
 import type { KeyId, ReporterId } from "../ids.ts";
 import { newId } from "../ids.ts";
 import { VERDICT_CODES, type VerdictCode } from "../keys/verdict.ts";
@@ -12,6 +13,7 @@ import {
   keptAddress,
   keptAgent,
   MOST_CALLERS_PER_KEY,
+  nameOf,
   OVERFLOW,
 } from "./caller.ts";
 
@@ -50,7 +52,13 @@ export interface PendingKey {
  */
 export interface Recorder {
   /** Counts one use. `held` is what an earlier call for the same key returned. */
-  record(keyId: KeyId, held: PendingKey | null, caller: CallerSighting, code: VerdictCode, now: Instant): PendingKey;
+  record(
+    keyId: KeyId,
+    held: PendingKey | null,
+    caller: CallerSighting,
+    code: VerdictCode,
+    now: Instant,
+  ): PendingKey;
   /** Resolves when everything counted so far is stored. */
   flush(): Promise<void>;
   /** Seconds since the last stored flush, on the monotonic clock. */
@@ -102,6 +110,8 @@ export function createRecorder(
   }
 
   async function flushOnce(): Promise<void> {
+    // A command on the host verifies nothing. A session of its own would end that of the server beside it.
+    if (!started) return;
     if (unsent === null) {
       const now = time.now();
       const monotonic = clock.monotonic();
@@ -142,9 +152,13 @@ export function createRecorder(
       count(key, caller, CODE_INDEX[code], now, kept);
       return key;
     },
-    flush: () => {
+    flush: async () => {
       flushing = flushing.then(flushOnce, flushOnce);
-      return flushing;
+      try {
+        await flushing;
+      } catch (cause) {
+        throw new Refusal("storage_unavailable", "What was counted of uses could not be stored.", { cause });
+      }
     },
     lagSeconds: () => (started ? (clock.monotonic() - coveredAtMonotonic) / 1000 : 0),
     start: async () => {
@@ -161,12 +175,21 @@ export function createRecorder(
 
 const JUMP_TOLERANCE_MS = 2_000;
 
-function count(key: PendingKey, sighting: CallerSighting, code: number, now: Instant, kept: AddressKept): void {
+function count(
+  key: PendingKey,
+  sighting: CallerSighting,
+  code: number,
+  now: Instant,
+  kept: AddressKept,
+): void {
   let caller = sighting.name === undefined ? undefined : key.named.get(sighting.name);
-  if (caller === undefined) caller = meet(key, sighting, now, kept);
+  if (caller === undefined) {
+    caller = meet(key, sighting, now, kept);
+    describe(caller, sighting);
+  } else if (sighting.isDear !== true) {
+    describe(caller, sighting);
+  }
   caller.lastAt = now;
-  if (sighting.address !== undefined) caller.address = sighting.address;
-  if (sighting.agent !== undefined) caller.agent = sighting.agent;
   if (code === VALID) {
     caller.firstValidAt ??= now;
     caller.lastValidAt = now;
@@ -174,8 +197,13 @@ function count(key: PendingKey, sighting: CallerSighting, code: number, now: Ins
   caller.counts[code] = (caller.counts[code] ?? 0) + 1;
 }
 
+function describe(caller: PendingCaller, { address, agent }: CallerSighting): void {
+  if (address !== undefined) caller.address = address;
+  if (agent !== undefined) caller.agent = agent;
+}
+
 function meet(key: PendingKey, sighting: CallerSighting, now: Instant, kept: AddressKept): PendingCaller {
-  const name = sighting.name === "" ? undefined : sighting.name;
+  const name = nameOf(sighting);
   const apart = key.named.size + key.unnamed.size - (key.unnamed.has(OVERFLOW) ? 1 : 0);
   const isFull = apart >= MOST_CALLERS_PER_KEY;
   const wanted = callerIdOf(sighting, kept);
@@ -212,7 +240,8 @@ function toBatch(
     const totals = new Array<number>(CODES).fill(0);
     for (const caller of [...key.named.values(), ...key.unnamed.values()]) {
       callers.push(toRow(key.keyId, caller, kept));
-      for (let code = 0; code < CODES; code += 1) totals[code] = (totals[code] ?? 0) + (caller.counts[code] ?? 0);
+      for (let code = 0; code < CODES; code += 1)
+        totals[code] = (totals[code] ?? 0) + (caller.counts[code] ?? 0);
     }
     for (const [index, code] of VERDICT_CODES.entries()) {
       const total = totals[index] ?? 0;

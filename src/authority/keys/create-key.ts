@@ -2,7 +2,7 @@ import type { OwnRights } from "../access/rights.ts";
 import { ownerRights } from "../access/rights.ts";
 import { checkName } from "../accounts/account.ts";
 import { assert, invalid, notFound, Refusal } from "../errors.ts";
-import { newId, type KeyId, type OwnerId } from "../ids.ts";
+import { type KeyId, newId, type OwnerId } from "../ids.ts";
 import type { Change, Operation } from "../operation.ts";
 import { resolveExpiry } from "../time.ts";
 import { findKey } from "./find-key.ts";
@@ -19,7 +19,7 @@ export interface CreateKey {
 }
 
 /** How long a key lives when nobody says, in seconds. */
-export const DEFAULT_TTL_SECONDS = 90 * 86_400;
+const DEFAULT_TTL_SECONDS = 90 * 86_400;
 
 /** `POST /v1/keys`: a key for a service account, never stronger than the issuer or the owner. */
 export const createKey: Operation<CreateKey, Issued> = {
@@ -48,8 +48,8 @@ export const createKey: Operation<CreateKey, Issued> = {
   retry: {
     ids: ({ key }) => ({ key_id: key.id }),
     again: async (change, ids) => {
-      assert(ids["key_id"] !== undefined, "an idempotency record without its key");
-      const { key, owner } = await findKey(change.tx, change.account(), ids["key_id"] as KeyId);
+      assert(ids.key_id !== undefined, "an idempotency record without its key");
+      const { key, owner } = await findKey(change.tx, change.account(), ids.key_id as KeyId);
       return replaceSecretOf(change, key, owner);
     },
   },

@@ -1,6 +1,6 @@
 import { exceeding, type OwnRights, type Rights } from "../access/rights.ts";
 import { Refusal } from "../errors.ts";
-import { newId, type AccountId, type LineageId } from "../ids.ts";
+import { type AccountId, type LineageId, newId } from "../ids.ts";
 import type { Change, Issuer } from "../operation.ts";
 import { digestOf, hintOf, mintSecret } from "../secret.ts";
 import type { Instant, Seconds } from "../time.ts";
@@ -38,11 +38,16 @@ export function assertIssuable(issuer: Issuer, wanted: Rights, spanSeconds: Seco
     message: "more than the issuing key has",
   }));
   if (issuer.spanSeconds !== null && (spanSeconds === null || spanSeconds > issuer.spanSeconds)) {
-    errors.push({ field: "expires_at" as "role", message: `a longer life than the issuing key's own ${issuer.spanSeconds} s` });
+    errors.push({
+      field: "expires_at" as "role",
+      message: `a longer life than the issuing key's own ${issuer.spanSeconds} s`,
+    });
   }
   if (errors.length > 0) {
     const fields = errors.map((error) => error.field).join(", ");
-    throw new Refusal("rights_exceeded", `A key can't issue a stronger key than itself (${fields}).`, { errors });
+    throw new Refusal("rights_exceeded", `A key can't issue a stronger key than itself (${fields}).`, {
+      errors,
+    });
   }
 }
 
@@ -59,14 +64,22 @@ export function assertBelowOwner(own: OwnRights, owner: Rights): void {
   }));
   if (errors.length > 0) {
     const fields = errors.map((error) => error.field).join(", ");
-    throw new Refusal("rights_exceeded", `A service account's rights are the ceiling of its keys (${fields}).`, { errors });
+    throw new Refusal(
+      "rights_exceeded",
+      `A service account's rights are the ceiling of its keys (${fields}).`,
+      { errors },
+    );
   }
 }
 
 /** Makes a key and its secret inside the change. The caller has checked the rights, unless the host asks. */
 export async function mintKey(change: Change, mint: Mint): Promise<Issued> {
   if (change.actor.kind === "key") {
-    assertIssuable(change.issuer(), rightsOf({ own: mint.own } as Key, mint.owner), spanOf({ createdAt: change.now, expiresAt: mint.expiresAt }));
+    assertIssuable(
+      change.issuer(),
+      rightsOf({ own: mint.own } as Key, mint.owner),
+      spanOf({ createdAt: change.now, expiresAt: mint.expiresAt }),
+    );
   }
   const { secret, digest } = await freshSecret(change);
   const key: Key = {
@@ -99,7 +112,10 @@ export async function replaceSecretOf(change: Change, key: Key, owner: Owner): P
   await change.authority.recorder.flush();
   const use = (await change.authority.storage.evidence.useOf([key.id])).get(key.id);
   if (use?.lastSeenAt != null) {
-    throw new Refusal("already_in_use", "The key's secret has been used, so it can't be replaced. Rotate the key instead.");
+    throw new Refusal(
+      "already_in_use",
+      "The key's secret has been used, so it can't be replaced. Rotate the key instead.",
+    );
   }
   if (change.actor.kind === "key") assertIssuable(change.issuer(), rightsOf(key, owner), spanOf(key));
   const { secret, digest } = await freshSecret(change);

@@ -21,7 +21,11 @@ describe("a key's state", () => {
 
   test("R17: turns from active to expired at its end, to the millisecond", () => {
     const key = sampleKey({ expiresAt: end });
-    expect([end - 1, end, end + 1].map((now) => stateOf(key, owner, now))).toEqual(["active", "expired", "expired"]);
+    expect([end - 1, end, end + 1].map((now) => stateOf(key, owner, now))).toEqual([
+      "active",
+      "expired",
+      "expired",
+    ]);
   });
 
   test("goes by the verdicts' precedence: revoked before suspended before expired", () => {
@@ -87,10 +91,14 @@ describe("a key's life", () => {
 
   test("a successor lives exactly as long as its predecessor, in whole milliseconds, for any span", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 10 ** 13 }), fc.integer({ min: 0, max: 10 ** 10 }), (span, later) => {
-        const end = endAfter(spanOf({ createdAt: START, expiresAt: START + span }), START + later);
-        expect(end).toBe(START + later + span);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 10 ** 13 }),
+        fc.integer({ min: 0, max: 10 ** 10 }),
+        (span, later) => {
+          const end = endAfter(spanOf({ createdAt: START, expiresAt: START + span }), START + later);
+          expect(end).toBe(START + later + span);
+        },
+      ),
       { numRuns: 2_000 },
     );
   });
@@ -102,13 +110,23 @@ describe("a key's life", () => {
 
 describe("a key's rights", () => {
   test("R3: what the key leaves out is its owner's", () => {
-    expect(rightsOf(sampleKey(), sampleOwner())).toEqual({ role: "editor", scopes: ["invoices:*"], allowedIps: null });
+    expect(rightsOf(sampleKey(), sampleOwner())).toEqual({
+      role: "editor",
+      scopes: ["invoices:*"],
+      allowedIps: null,
+    });
   });
 
   test("R6: a cut of the owner bites at once, whatever the key lists", () => {
     const key = sampleKey({ own: { role: "admin", scopes: ["invoices:*", "users:read"], allowedIps: null } });
-    const owner = sampleOwner({ own: { role: "viewer", scopes: ["invoices:read"], allowedIps: ["10.0.0.0/8"] } });
-    expect(rightsOf(key, owner)).toEqual({ role: "viewer", scopes: ["invoices:read"], allowedIps: ["10.0.0.0/8"] });
+    const owner = sampleOwner({
+      own: { role: "viewer", scopes: ["invoices:read"], allowedIps: ["10.0.0.0/8"] },
+    });
+    expect(rightsOf(key, owner)).toEqual({
+      role: "viewer",
+      scopes: ["invoices:read"],
+      allowedIps: ["10.0.0.0/8"],
+    });
   });
 
   const ROOT = ["*", "keyturn:*"];
@@ -122,7 +140,9 @@ describe("a key's rights", () => {
 
   test("keyturn:* is never inherited, nor meant by *", () => {
     expect(isRoot(sampleKey(), rootOwner)).toBe(false);
-    expect(isRoot(sampleKey({ own: { role: null, scopes: ["*"], allowedIps: null } }), rootOwner)).toBe(false);
+    expect(isRoot(sampleKey({ own: { role: null, scopes: ["*"], allowedIps: null } }), rootOwner)).toBe(
+      false,
+    );
   });
 
   test("a key that may be used from nowhere is no root key", () => {
@@ -132,8 +152,10 @@ describe("a key's rights", () => {
 });
 
 describe("metadata", () => {
-  const refused = (metadata: Metadata) => refusalIn(() => checkMetadata(metadata)).errors.map((error) => error.field);
-  const pairs = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, "v"]));
+  const refused = (metadata: Metadata) =>
+    refusalIn(() => checkMetadata(metadata)).errors.map((error) => error.field);
+  const pairs = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, "v"]));
 
   test("20 pairs, names of 40 and values of 500 characters pass as they are", () => {
     const most = { ...pairs(19), [`a${"b".repeat(39)}`]: "v".repeat(500) };

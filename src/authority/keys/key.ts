@@ -1,4 +1,4 @@
-import { effectiveRights, ownerRights, type OwnRights, type Rights } from "../access/rights.ts";
+import { effectiveRights, type OwnRights, ownerRights, type Rights } from "../access/rights.ts";
 import { invalid } from "../errors.ts";
 import type { AccountId, KeyId, LineageId, OwnerId, RotationId } from "../ids.ts";
 import type { Instant, Seconds } from "../time.ts";

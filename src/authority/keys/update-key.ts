@@ -52,7 +52,8 @@ const FIELDS = [
 function narrow(key: Key, owner: Owner, own: Partial<OwnRights>): Key {
   // Giving a limit up widens the key on the day when its owner is widened.
   for (const [member, field] of FIELDS) {
-    if (own[member] === null && key.own[member] !== null) throw invalid(field, "can only be narrowed; issue a new key for more");
+    if (own[member] === null && key.own[member] !== null)
+      throw invalid(field, "can only be narrowed; issue a new key for more");
   }
   const narrowed: Key = { ...key, own: { ...key.own, ...own } };
   const wider = exceeding(rightsOf(narrowed, owner), rightsOf(key, owner))[0];
@@ -81,7 +82,10 @@ function sooner(key: Key, text: string, now: Instant): Instant {
   if (at === undefined) throw invalid("expires_at", "write an RFC 3339 instant such as 2027-01-31T12:00:00Z");
   if (at <= now) throw invalid("expires_at", "lies in the past; revoke the key instead");
   if (key.expiresAt !== null && at > key.expiresAt) {
-    throw invalid("expires_at", `can only be made earlier than ${formatInstant(key.expiresAt)}; rotate the key for a new span`);
+    throw invalid(
+      "expires_at",
+      `can only be made earlier than ${formatInstant(key.expiresAt)}; rotate the key for a new span`,
+    );
   }
   return at;
 }
@@ -97,7 +101,11 @@ async function narrowPartner(change: Change, key: Key, own: Partial<OwnRights>):
   const rotation = await change.tx.rotations.byId(key.accountId, key.rotationId);
   if (rotation === null) return;
   const isOld = rotation.oldKeyId === key.id;
-  const { key: partner } = await findKey(change.tx, key.accountId, isOld ? rotation.successorKeyId : rotation.oldKeyId);
+  const { key: partner } = await findKey(
+    change.tx,
+    key.accountId,
+    isOld ? rotation.successorKeyId : rotation.oldKeyId,
+  );
   await replaceAndRecord(change, partner, { ...partner, name: key.name, own: { ...partner.own, ...own } });
   if (isOld && rotation.oldKeyEndsAt !== key.expiresAt) {
     const shortened = { ...rotation, oldKeyEndsAt: key.expiresAt };

@@ -3,7 +3,14 @@ import { DAY, START } from "../../../test/support/authority.ts";
 import { sampleBrownout, sampleKey, sampleOwner, sampleRotation } from "../../../test/support/samples.ts";
 import { compileBlocks } from "../access/addresses.ts";
 import type { Rights } from "../access/rights.ts";
-import { type Effective, judge, type Matched, type Requirement, VERDICT_CODES, type VerdictCode } from "./verdict.ts";
+import {
+  type Effective,
+  judge,
+  type Matched,
+  type Requirement,
+  VERDICT_CODES,
+  type VerdictCode,
+} from "./verdict.ts";
 
 const RIGHTS: Rights = { role: "viewer", scopes: ["invoices:read"], allowedIps: ["10.0.0.0/8"] };
 const EFFECTIVE: Effective = { rights: RIGHTS, addresses: compileBlocks(["10.0.0.0/8"]) };
@@ -35,16 +42,26 @@ const CAUSES: Partial<Record<VerdictCode, readonly ((at: Situation) => Situation
     ({ matched, ask }) => ({ matched: { ...matched, accountSuspended: true }, ask }),
   ],
   suspended: [
-    ({ matched, ask }) => ({ matched: { ...matched, key: { ...matched.key, suspensions: ["operator"] } }, ask }),
-    ({ matched, ask }) => ({ matched: { ...matched, key: { ...matched.key, suspensions: ["rotation"] } }, ask }),
+    ({ matched, ask }) => ({
+      matched: { ...matched, key: { ...matched.key, suspensions: ["operator"] } },
+      ask,
+    }),
+    ({ matched, ask }) => ({
+      matched: { ...matched, key: { ...matched.key, suspensions: ["rotation"] } },
+      ask,
+    }),
   ],
-  expired: [({ matched, ask }) => ({ matched: { ...matched, key: { ...matched.key, expiresAt: START } }, ask })],
+  expired: [
+    ({ matched, ask }) => ({ matched: { ...matched, key: { ...matched.key, expiresAt: START } }, ask }),
+  ],
   brownout: [({ matched, ask }) => ({ matched: { ...matched, brownout: sampleBrownout() }, ask })],
   ip_not_allowed: [
     ({ matched, ask }) => ({ matched, ask: { ...ask, address: "11.0.0.1" } }),
     ({ matched, ask: { address: _, ...ask } }) => ({ matched, ask }),
   ],
-  insufficient_scope: [({ matched, ask }) => ({ matched, ask: { ...ask, scopes: ["invoices:read", "invoices:write"] } })],
+  insufficient_scope: [
+    ({ matched, ask }) => ({ matched, ask: { ...ask, scopes: ["invoices:read", "invoices:write"] } }),
+  ],
   insufficient_role: [({ matched, ask }) => ({ matched, ask: { ...ask, role: "editor" } })],
 };
 
@@ -116,6 +133,8 @@ describe("the verdict on a key that was found", () => {
   });
 
   test("an empty address list is nobody, not anybody", () => {
-    expect(judge(GOOD, { ...EFFECTIVE, addresses: compileBlocks([]) }, GOOD_ASK, START)).toBe("ip_not_allowed");
+    expect(judge(GOOD, { ...EFFECTIVE, addresses: compileBlocks([]) }, GOOD_ASK, START)).toBe(
+      "ip_not_allowed",
+    );
   });
 });

@@ -68,7 +68,8 @@ export function judge(matched: Matched, effective: Effective, ask: Requirement, 
   if (effective.addresses !== null) {
     if (ask.address === undefined || !effective.addresses.has(ask.address)) return "ip_not_allowed";
   }
-  if (ask.scopes !== undefined && !coversAll(effective.rights.scopes, ask.scopes)) return "insufficient_scope";
+  if (ask.scopes !== undefined && !coversAll(effective.rights.scopes, ask.scopes))
+    return "insufficient_scope";
   if (ask.role !== undefined && !roleAtLeast(effective.rights.role, ask.role)) return "insufficient_role";
   return "valid";
 }

@@ -1,12 +1,11 @@
-import { compileBlocks } from "../access/addresses.ts";
 import { type AddressKept, type CallerSighting, callerIdOf, callerLabel } from "../callers/caller.ts";
-import type { PendingKey, Recorder } from "../callers/recorder.ts";
+import type { Recorder } from "../callers/recorder.ts";
 import type { Timekeeper } from "../clock.ts";
 import type { AccountId, BrownoutId, KeyId } from "../ids.ts";
 import type { Brownout } from "../rotations/brownout.ts";
 import { digestOf, inspectSecret, type SecretFormat } from "../secret.ts";
 import type { FollowedEntry, Storage } from "../storage.ts";
-import { rightsOf } from "./key.ts";
+import { createKeyMemory, type Remembered } from "./key-memory.ts";
 import { type Effective, judge, type Matched, type Requirement, type VerdictCode } from "./verdict.ts";
 
 /** A key as the verifier remembers it. Faces may hang what they derive from it on its identity. */
@@ -58,19 +57,6 @@ export interface VerifierOptions {
   readonly onBrownoutSpent: (id: BrownoutId) => void;
 }
 
-/** Says whether all keys that share it are still as they were remembered. */
-interface Bond {
-  intact: boolean;
-}
-
-interface Remembered extends KnownKey {
-  matched: Matched;
-  readonly owner: Bond;
-  readonly account: Bond;
-  readonly rotation: Bond | null;
-  pending: PendingKey | null;
-}
-
 interface LiveBrownout {
   refusals: number;
   readonly callers: Set<string>;
@@ -84,42 +70,16 @@ const LONGEST_TEXT = 512;
 
 export function createVerifier(options: VerifierOptions): Verifier {
   const { storage, recorder, time, format, callerAddress, capacity } = options;
-  const remembered = new Map<string, Remembered>();
-  const bonds = new Map<string, Bond>();
+  const memory = createKeyMemory(capacity);
   const brownouts = new Map<BrownoutId, LiveBrownout>();
   let generation = 0;
 
-  function bondOf(id: string): Bond {
-    const had = bonds.get(id);
-    if (had !== undefined) return had;
-    const bond = { intact: true };
-    bonds.set(id, bond);
-    return bond;
-  }
-
-  function remember(digest: string, matched: Matched): Remembered {
-    const rights = rightsOf(matched.key, matched.owner);
-    const addresses = rights.allowedIps === null ? null : compileBlocks(rights.allowedIps);
-    const entry: Remembered = {
-      matched,
-      effective: { rights, addresses },
-      owner: bondOf(matched.key.ownerId),
-      account: bondOf(matched.key.accountId),
-      // Verdicts tell of the rotation's state, so its steps must reach them as well.
-      rotation: matched.rotation === null ? null : bondOf(matched.rotation.id),
-      pending: null,
-    };
-    if (remembered.size >= capacity) {
-      for (const oldest of remembered.keys()) {
-        remembered.delete(oldest);
-        break;
-      }
-    }
-    remembered.set(digest, entry);
-    return entry;
-  }
-
-  function conclude(entry: Remembered, ask: Requirement, caller: CallerSighting, account: AccountId | null): Verdict {
+  function conclude(
+    entry: Remembered,
+    ask: Requirement,
+    caller: CallerSighting,
+    account: AccountId | null,
+  ): Verdict {
     const { key } = entry.matched;
     if (account !== null && key.accountId !== account) return UNKNOWN;
     const now = time.now();
@@ -151,9 +111,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
     verify: (presented, ask, caller, account) => {
       if (presented.length > LONGEST_TEXT) return MALFORMED;
       const digest = digestOf(presented);
-      const entry = remembered.get(digest);
+      const entry = memory.get(digest);
       // What is remembered under this digest has passed its checksum: no other text has the same digest.
-      if (entry?.owner.intact && entry.account.intact && entry.rotation?.intact !== false) return conclude(entry, ask, caller, account);
+      if (entry !== undefined) return conclude(entry, ask, caller, account);
       const form = inspectSecret(presented, format);
       if (form === "malformed") return MALFORMED;
       if (form === "wrong_region") return WRONG_REGION;
@@ -161,9 +121,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const match = storage.match(digest);
       const found = (matched: Matched | null): Verdict => {
         if (matched === null) return UNKNOWN;
-        const known = remember(digest, matched);
+        const known = memory.put(digest, matched);
         // Something changed while the store was asked: good for this answer, not for the next.
-        if (since !== generation) remembered.delete(digest);
+        if (since !== generation) memory.forget(digest);
         return conclude(known, ask, caller, account);
       };
       return match instanceof Promise ? match.then(found) : found(match);
@@ -172,18 +132,18 @@ export function createVerifier(options: VerifierOptions): Verifier {
       generation += 1;
       for (const { kind, id } of entry.subjects) {
         if (kind === "key") {
-          for (const digest of await storage.digestsOf(id as KeyId)) remembered.delete(digest);
+          for (const digest of await storage.digestsOf(id as KeyId)) memory.forget(digest);
         } else if (kind === "service_account" || kind === "account" || kind === "rotation") {
-          const bond = bonds.get(id);
-          if (bond !== undefined) bond.intact = false;
-          bonds.delete(id);
+          memory.forgetKeysOf(kind, id);
         }
       }
     },
     tallyOf: (id) => {
       const live = brownouts.get(id);
-      return live === undefined ? null : { refusals: live.refusals, callersHit: [...live.callers], spent: live.spent };
+      return live === undefined
+        ? null
+        : { refusals: live.refusals, callersHit: [...live.callers], spent: live.spent };
     },
-    size: () => remembered.size,
+    size: () => memory.size(),
   };
 }

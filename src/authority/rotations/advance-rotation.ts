@@ -1,11 +1,19 @@
-import { revoke } from "../keys/revoke-key.ts";
-import { findKey } from "../keys/find-key.ts";
 import type { RotationId } from "../ids.ts";
+import { findKey } from "../keys/find-key.ts";
+import { revoke } from "../keys/revoke-key.ts";
 import type { Change, Operation } from "../operation.ts";
 import { applyCompletion } from "./complete-rotation.ts";
 import { closed, replaceRotation } from "./end-rotation.ts";
-import { judgeRotation, type Judged } from "./gather-evidence.ts";
-import { adopt, nextStep, raiseOverdue, type Rotation, startAdopting, type Step, unadopt } from "./rotation.ts";
+import { type Judged, judgeRotation } from "./gather-evidence.ts";
+import {
+  adopt,
+  nextStep,
+  type Rotation,
+  raiseOverdue,
+  type Step,
+  startAdopting,
+  unadopt,
+} from "./rotation.ts";
 
 /**
  * The worker's: takes the one step that is due, if any. What is due is judged anew inside the transaction, so two
@@ -37,7 +45,11 @@ export const advanceRotation: Operation<{ readonly id: RotationId }, Step | null
 async function take(change: Change, rotation: Rotation, step: Step, judged: Judged): Promise<void> {
   switch (step) {
     case "start_adopting":
-      await replaceRotation(change, rotation, startAdopting(rotation, judged.evidence.successorFirstUsedAt ?? change.now));
+      await replaceRotation(
+        change,
+        rotation,
+        startAdopting(rotation, judged.evidence.successorFirstUsedAt ?? change.now),
+      );
       return;
     case "adopt":
       await replaceRotation(change, rotation, adopt(rotation, change.now));

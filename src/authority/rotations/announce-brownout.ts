@@ -48,7 +48,11 @@ export const announceBrownout: Operation<AnnounceBrownout, Rotation> = {
       kind: "brownout",
       id: brownout.id,
       before: null,
-      after: { rotation_id: rotation.id, starts_at: formatInstant(brownout.startsAt), ends_at: formatInstant(brownout.endsAt) },
+      after: {
+        rotation_id: rotation.id,
+        starts_at: formatInstant(brownout.startsAt),
+        ends_at: formatInstant(brownout.endsAt),
+      },
     });
     // The keys are named, so that every process takes the brownout to heart.
     change.record({ kind: "key", id: rotation.oldKeyId, before: null, after: { brownout_id: brownout.id } });

@@ -12,12 +12,17 @@ describe("a brownout", () => {
 
   test("is over once it was stopped, whatever the time", () => {
     const stopped = sampleBrownout({ stoppedAt: START, stopReason: "callers" });
-    expect([START - 1, START, START + 1].map((now) => brownoutNow(stopped, now))).toEqual(["over", "over", "over"]);
+    expect([START - 1, START, START + 1].map((now) => brownoutNow(stopped, now))).toEqual([
+      "over",
+      "over",
+      "over",
+    ]);
   });
 });
 
 describe("planning a brownout", () => {
-  const refused = (asked: Parameters<typeof planBrownout>[0]) => refusalIn(() => planBrownout(asked, START)).errors[0]?.field;
+  const refused = (asked: Parameters<typeof planBrownout>[0]) =>
+    refusalIn(() => planBrownout(asked, START)).errors[0]?.field;
 
   test("starts now, for 5 minutes, until 3 callers or 100 refusals, when nobody says otherwise", () => {
     expect(planBrownout({}, START)).toEqual({

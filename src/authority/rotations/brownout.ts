@@ -18,10 +18,10 @@ export interface Brownout {
   readonly callersHit: readonly string[];
 }
 
-export type BrownoutStop = "ended" | "callers" | "refusals" | "rotation" | "unclean_stop";
+export type BrownoutStop = "ended" | "callers" | "refusals" | "rotation" | "stop" | "unclean_stop";
 
-export const BROWNOUT_DEFAULT_SECONDS = 300;
-export const BROWNOUT_LONGEST_SECONDS = 3600;
+const BROWNOUT_DEFAULT_SECONDS = 300;
+const BROWNOUT_LONGEST_SECONDS = 3600;
 /** How long before its start verdicts on the old key announce it. */
 export const BROWNOUT_NOTICE_SECONDS = 900;
 const FURTHEST_START_SECONDS = 30 * 86_400;

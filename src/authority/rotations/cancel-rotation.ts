@@ -29,9 +29,13 @@ export const cancelRotation: Operation<CancelRotation, Rotation> = {
       const callers = evidence.successorCallers
         .filter((caller) => caller.lastValidAt !== null)
         .map((caller) => callerLabel(caller.id));
-      throw new Refusal("successor_in_use", `The successor is in use by ${callers.join(", ")}. Insist with force.`, {
-        extensions: { callers },
-      });
+      throw new Refusal(
+        "successor_in_use",
+        `The successor is in use by ${callers.join(", ")}. Insist with force.`,
+        {
+          extensions: { callers },
+        },
+      );
     }
     if (used) change.detail("forced", true);
     return keepingSomeRoot(change, force, async () => {

@@ -1,8 +1,8 @@
 import { Refusal } from "../errors.ts";
-import { suspend } from "../keys/key.ts";
 import type { RotationId } from "../ids.ts";
-import type { Change, Operation } from "../operation.ts";
+import { suspend } from "../keys/key.ts";
 import { keepingRoots } from "../keys/root-keys.ts";
+import type { Change, Operation } from "../operation.ts";
 import { replaceKey, replaceRotation, stopBrownouts } from "./end-rotation.ts";
 import type { Assessment, Reason } from "./evidence.ts";
 import { findRotation, type Judged, judgeRotation } from "./gather-evidence.ts";
@@ -37,7 +37,9 @@ export async function applyCompletion(change: Change, rotation: Rotation, judged
   const { successorFirstUsedAt } = judged.evidence;
   // Whoever completes before the worker came by must not lose when the successor was first used.
   const used =
-    rotation.state === "issued" && successorFirstUsedAt !== null ? startAdopting(rotation, successorFirstUsedAt) : rotation;
+    rotation.state === "issued" && successorFirstUsedAt !== null
+      ? startAdopting(rotation, successorFirstUsedAt)
+      : rotation;
   const completed = await replaceRotation(change, rotation, complete(used, forced, change.now));
   await stopBrownouts(change, rotation);
   await replaceKey(change, rotation, rotation.oldKeyId, (key) => suspend(key, "rotation"));

@@ -22,7 +22,8 @@ export const dismissCaller: Operation<DismissCaller, Rotation> = {
   needsEvidence: true,
   async run(change, input) {
     const rotation = await findRotation(change.tx, change.account(), input.id);
-    if (!inOverlap(rotation.state)) throw new Refusal("rotation_state", `The rotation is ${rotation.state}; nobody is waited for.`);
+    if (!inOverlap(rotation.state))
+      throw new Refusal("rotation_state", `The rotation is ${rotation.state}; nobody is waited for.`);
     const { evidence, assessment } = await judgeRotation(change.authority, change.tx, rotation, change.now);
     // A name may read like the address and agent of an unnamed caller: then the one that is in the way is meant.
     const called = assessment.callers.filter((one) => one.name === input.caller);
@@ -37,7 +38,11 @@ export const dismissCaller: Operation<DismissCaller, Rotation> = {
         `The caller used the old key at ${formatInstant(caller.lastSeenOldAt)}, within the quiet period. Move it, or complete with force.`,
       );
     }
-    await change.tx.rotations.addDismissal(rotation.id, { caller: caller.id, reason: input.reason, at: change.now });
+    await change.tx.rotations.addDismissal(rotation.id, {
+      caller: caller.id,
+      reason: input.reason,
+      at: change.now,
+    });
     change.detail("caller", isUnnamed(caller.id) ? change.hide(caller.name) : caller.name);
     change.detail("reason", input.reason);
     change.record({ kind: "rotation", id: rotation.id, before: null, after: describeRotation(rotation) });

@@ -1,22 +1,32 @@
+import type { KeyId, OwnerId } from "../ids.ts";
 import { describeKey } from "../keys/describe.ts";
 import { findKey } from "../keys/find-key.ts";
 import { type Key, lift, suspend } from "../keys/key.ts";
-import type { KeyId } from "../ids.ts";
 import type { Change } from "../operation.ts";
 import { formatInstant } from "../time.ts";
-import { describeRotation } from "./describe.ts";
 import type { Brownout, BrownoutStop } from "./brownout.ts";
+import { describeRotation } from "./describe.ts";
 import { close, type Rotation } from "./rotation.ts";
 
 /** Stores the rotation's new state and records it. */
 export async function replaceRotation(change: Change, before: Rotation, after: Rotation): Promise<Rotation> {
   await change.tx.rotations.replace(after);
-  change.record({ kind: "rotation", id: after.id, before: describeRotation(before), after: describeRotation(after) });
+  change.record({
+    kind: "rotation",
+    id: after.id,
+    before: describeRotation(before),
+    after: describeRotation(after),
+  });
   return after;
 }
 
 /** Stores a key of the rotation as `changed` makes it, and records it. */
-export async function replaceKey(change: Change, rotation: Rotation, id: KeyId, changed: (key: Key) => Key): Promise<Key> {
+export async function replaceKey(
+  change: Change,
+  rotation: Rotation,
+  id: KeyId,
+  changed: (key: Key) => Key,
+): Promise<Key> {
   const { key } = await findKey(change.tx, rotation.accountId, id);
   const after = changed(key);
   await change.tx.keys.replace(after);
@@ -41,6 +51,14 @@ export async function cancelled(change: Change, rotation: Rotation, forced = rot
   await replaceKey(change, rotation, rotation.oldKeyId, (key) =>
     release(rotation.state === "completed" ? suspend(lift(key, "rotation"), "operator") : key),
   );
+}
+
+/** Ends all open rotations of an owner that is deleted, and leaves none of its keys in one. */
+export async function cancelAllOf(change: Change, owner: OwnerId): Promise<void> {
+  for (const rotation of await change.tx.rotations.openOfOwner(owner)) {
+    await cancelled(change, rotation);
+    await replaceKey(change, rotation, rotation.successorKeyId, release);
+  }
 }
 
 function release(key: Key): Key {

@@ -9,7 +9,12 @@ const rotation = sampleRotation({ state: "adopting", firstUsedAt: USED });
 const QUIET = DAY;
 
 /** Evidence of one caller: last on the old key at `oldAt`, on the successor at `newAt` (null: never). */
-function oneCaller(id: CallerId, oldAt: number, newAt: number | null, changes: Partial<Evidence> = {}): Evidence {
+function oneCaller(
+  id: CallerId,
+  oldAt: number,
+  newAt: number | null,
+  changes: Partial<Evidence> = {},
+): Evidence {
   return sampleEvidence({
     oldCallers: [sampleCaller(id, oldAt)],
     successorCallers: newAt === null ? [] : [sampleCaller(id, newAt)],
@@ -64,8 +69,15 @@ describe("a named caller", () => {
   const moving = oneCaller("n:api", lastOld, USED);
 
   test("has moved once it was off the old key for a whole quiet period, to the millisecond", () => {
-    expect(at(lastOld + QUIET - 1, moving).callers[0]).toMatchObject({ status: "still_on_old", blocking: true });
-    expect(at(lastOld + QUIET, moving).callers[0]).toMatchObject({ status: "moved", blocking: false, quietAt: null });
+    expect(at(lastOld + QUIET - 1, moving).callers[0]).toMatchObject({
+      status: "still_on_old",
+      blocking: true,
+    });
+    expect(at(lastOld + QUIET, moving).callers[0]).toMatchObject({
+      status: "moved",
+      blocking: false,
+      quietAt: null,
+    });
   });
 
   test("is told when it will count as off the old key", () => {
@@ -74,8 +86,14 @@ describe("a named caller", () => {
   });
 
   test("has not moved by being refused with the successor: only a valid use counts", () => {
-    const refused = { ...moving, successorCallers: [sampleCaller("n:api", USED, { firstValidAt: null, lastValidAt: null })] };
-    expect(at(lastOld + 2 * QUIET, refused).callers[0]).toMatchObject({ status: "still_on_old", blocking: true });
+    const refused = {
+      ...moving,
+      successorCallers: [sampleCaller("n:api", USED, { firstValidAt: null, lastValidAt: null })],
+    };
+    expect(at(lastOld + 2 * QUIET, refused).callers[0]).toMatchObject({
+      status: "still_on_old",
+      blocking: true,
+    });
   });
 
   test("has not moved because somebody else uses the successor", () => {
@@ -86,7 +104,11 @@ describe("a named caller", () => {
   });
 
   test("is still on the old key whatever the verdict was that it got", () => {
-    const refused = sampleCaller("n:api", lastOld, { firstValidAt: null, lastValidAt: null, counts: { expired: 1 } });
+    const refused = sampleCaller("n:api", lastOld, {
+      firstValidAt: null,
+      lastValidAt: null,
+      counts: { expired: 1 },
+    });
     const evidence = { ...moving, oldCallers: [refused] };
     expect(at(lastOld + 1, evidence).callers[0]?.status).toBe("still_on_old");
   });
@@ -107,7 +129,9 @@ describe("a named caller", () => {
   });
 
   test("that was silent counts as moved when it turns up on the successor", () => {
-    expect(at(START + 3 * DAY, oneCaller("n:monthly", START - 20 * DAY, START + 2 * DAY)).callers[0]?.status).toBe("moved");
+    expect(
+      at(START + 3 * DAY, oneCaller("n:monthly", START - 20 * DAY, START + 2 * DAY)).callers[0]?.status,
+    ).toBe("moved");
   });
 
   test("unseen for longer than the look-back before the start is not known, to the millisecond", () => {
@@ -135,7 +159,10 @@ describe("an unnamed caller", () => {
 
   test("never counts as moved, however long it uses the successor", () => {
     for (const now of [USED + QUIET, USED + 2 * WEEK]) {
-      expect(at(now, oneCaller(id, USED, USED)).callers[0]).toMatchObject({ unnamed: true, status: expect.not.stringMatching("moved") });
+      expect(at(now, oneCaller(id, USED, USED)).callers[0]).toMatchObject({
+        unnamed: true,
+        status: expect.not.stringMatching("moved"),
+      });
     }
   });
 
@@ -157,7 +184,8 @@ describe("an unnamed caller", () => {
   test("waits for the rotation's own quiet period where that is longer", () => {
     const slow = { ...rotation, quietPeriodSeconds: (10 * DAY) / SECOND };
     const evidence = oneCaller(id, USED, USED);
-    const blocks = (now: number) => assess(slow, { ...evidence, ...watchedUntil(now) }, true, now).callers[0]?.blocking;
+    const blocks = (now: number) =>
+      assess(slow, { ...evidence, ...watchedUntil(now) }, true, now).callers[0]?.blocking;
     expect([USED + 10 * DAY - 1, USED + 10 * DAY].map(blocks)).toEqual([true, false]);
   });
 });
@@ -185,7 +213,9 @@ describe("a dismissal", () => {
   });
 
   test("gives way to evidence: whoever has moved is moved", () => {
-    const evidence = oneCaller("n:api", USED, USED, { dismissals: [{ caller: "n:api", reason: "?", at: USED }] });
+    const evidence = oneCaller("n:api", USED, USED, {
+      dismissals: [{ caller: "n:api", reason: "?", at: USED }],
+    });
     expect(at(USED + QUIET, evidence).callers[0]?.status).toBe("moved");
   });
 });
@@ -220,7 +250,9 @@ describe("what completing would be refused for", () => {
   });
 
   test("more callers than can be told apart, and nothing takes that away", () => {
-    const evidence = oneCaller(OVERFLOW, USED, null, { dismissals: [{ caller: OVERFLOW, reason: "?", at: USED + DAY }] });
+    const evidence = oneCaller(OVERFLOW, USED, null, {
+      dismissals: [{ caller: OVERFLOW, reason: "?", at: USED + DAY }],
+    });
     for (const now of [USED, USED + 300 * DAY]) {
       const assessment = at(now, evidence);
       expect(codes(assessment)).toEqual(["too_many_callers"]);
@@ -254,7 +286,8 @@ describe("an unclean stop", () => {
     const restart = USED + QUIET - MINUTE;
     const evidence = oneCaller("n:api", USED, USED, { watchRestartedAt: restart });
     const status = (now: number) =>
-      assess(rotation, { ...evidence, watches: [{ from: restart, until: now }] }, true, now).callers[0]?.status;
+      assess(rotation, { ...evidence, watches: [{ from: restart, until: now }] }, true, now).callers[0]
+        ?.status;
     expect(status(USED + QUIET)).toBe("still_on_old");
     expect(status(restart + QUIET - 1)).toBe("still_on_old");
     expect(status(restart + QUIET)).toBe("moved");
@@ -277,11 +310,10 @@ describe("adopted", () => {
     expect(at(USED + 40 * DAY, oneCaller("n:monthly", START - DAY, null)).adopted).toBe(false);
   });
 
-  test("a key nobody used says no_evidence: that is not safe, and blocks nobody who completes by hand", () => {
+  test("a key nobody used says no_evidence: that is neither safe nor adopted, and blocks nobody who completes by hand", () => {
     const assessment = at(USED + 2 * DAY, sampleEvidence({ successorFirstUsedAt: USED }));
     expect(assessment.reasons.map((reason) => reason.code)).toEqual(["no_evidence"]);
-    expect(assessment.blocking).toEqual([]);
-    expect(assessment.safeToComplete).toBe(false);
+    expect(assessment).toMatchObject({ blocking: [], safeToComplete: false, adopted: false });
   });
 
   test("callers who all moved are safe, with nothing to say against it", () => {

@@ -118,7 +118,9 @@ export function assess(
     blocking.push(reason("successor_unused", "The successor has not been used yet."));
   }
   if (!successorActive) {
-    blocking.push(reason("successor_not_active", "The successor itself is refused; completing would leave no good key."));
+    blocking.push(
+      reason("successor_not_active", "The successor itself is refused; completing would leave no good key."),
+    );
   }
   const stillOnOld = labels(callers, "still_on_old");
   if (stillOnOld.length > 0) {
@@ -127,7 +129,11 @@ export function assess(
   const silent = labels(callers, "silent");
   if (silent.length > 0) {
     blocking.push(
-      reason("silent", `Known from the old key and seen on neither since: ${silent.join(", ")}. Dismiss by name.`, silent),
+      reason(
+        "silent",
+        `Known from the old key and not yet known to have moved: ${silent.join(", ")}. Dismiss by name.`,
+        silent,
+      ),
     );
   }
   if (known.length > told.length) {
@@ -137,12 +143,19 @@ export function assess(
   const watched = watchedSince(evidence.watches, rotation.startedAt) >= quiet;
   const restarted = evidence.watchRestartedAt !== null && evidence.watchRestartedAt > rotation.startedAt;
   if (restarted && !watched) {
-    blocking.push(reason("watching", "An unclean stop lost evidence; a whole quiet period must be watched again."));
+    blocking.push(
+      reason("watching", "An unclean stop lost evidence; a whole quiet period must be watched again."),
+    );
   }
   const noEvidence = known.length === 0;
   const reasons = [...blocking];
   if (noEvidence) {
-    reasons.push(reason("no_evidence", "Nobody was seen using the old key in the look-back. That isn't proof of safety."));
+    reasons.push(
+      reason(
+        "no_evidence",
+        "Nobody was seen using the old key in the look-back. That isn't proof of safety.",
+      ),
+    );
   }
   return {
     callers,

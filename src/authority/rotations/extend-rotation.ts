@@ -5,7 +5,10 @@ import { findRotation } from "./gather-evidence.ts";
 import { extend, type Rotation, type RotationExtension } from "./rotation.ts";
 
 /** `PATCH /v1/rotations/{id}`: later, never sooner; and another way of completing. */
-export const extendRotation: Operation<{ readonly id: RotationId; readonly by: RotationExtension }, Rotation> = {
+export const extendRotation: Operation<
+  { readonly id: RotationId; readonly by: RotationExtension },
+  Rotation
+> = {
   name: "rotations.extend",
   permission: "keyturn:rotations.manage",
   async run(change, input) {

@@ -1,14 +1,18 @@
+import type { Authority } from "../authority.ts";
 import { notFound } from "../errors.ts";
 import type { AccountId, RotationId } from "../ids.ts";
 import { findKey } from "../keys/find-key.ts";
 import { stateOf } from "../keys/key.ts";
-import type { Authority } from "../authority.ts";
 import type { Reader } from "../storage.ts";
 import type { Instant } from "../time.ts";
 import { type Assessment, assess, type Evidence } from "./evidence.ts";
 import type { Rotation } from "./rotation.ts";
 
-export async function findRotation(tx: Pick<Reader, "rotations">, account: AccountId, id: RotationId): Promise<Rotation> {
+export async function findRotation(
+  tx: Pick<Reader, "rotations">,
+  account: AccountId,
+  id: RotationId,
+): Promise<Rotation> {
   const rotation = await tx.rotations.byId(account, id);
   if (rotation === null) throw notFound("rotation");
   return rotation;

@@ -1,5 +1,5 @@
 import type { RotationId } from "../ids.ts";
-import type { Question, Reading } from "../operation.ts";
+import type { Question, Reading } from "../reading.ts";
 import type { PageRequest, RotationFilter } from "../storage.ts";
 import type { Instant } from "../time.ts";
 import type { Brownout } from "./brownout.ts";
@@ -27,7 +27,10 @@ export const readRotation: Reading<{ readonly id: RotationId }, RotationView> = 
 };
 
 /** `GET /v1/rotations`, newest first. */
-export const listRotations: Reading<{ readonly filter: RotationFilter; readonly page: PageRequest }, readonly RotationView[]> = {
+export const listRotations: Reading<
+  { readonly filter: RotationFilter; readonly page: PageRequest },
+  readonly RotationView[]
+> = {
   name: "rotations.list",
   permission: "keyturn:rotations.read",
   async run(question, { filter, page }) {
@@ -40,7 +43,10 @@ export const listRotations: Reading<{ readonly filter: RotationFilter; readonly 
 };
 
 /** Any rotation as it stands now. */
-export async function viewOf(question: Pick<Question, "read" | "authority" | "now">, rotation: Rotation): Promise<RotationView> {
+export async function viewOf(
+  question: Pick<Question, "read" | "authority" | "now">,
+  rotation: Rotation,
+): Promise<RotationView> {
   const { read, authority, now } = question;
   const { assessment, evidence } = await judgeRotation(authority, read, rotation, now);
   const stored = await read.rotations.brownouts(rotation.id);

@@ -1,9 +1,9 @@
-import { lift } from "../keys/key.ts";
 import type { RotationId } from "../ids.ts";
+import { lift } from "../keys/key.ts";
 import type { Operation } from "../operation.ts";
 import { replaceKey, replaceRotation } from "./end-rotation.ts";
 import { findRotation } from "./gather-evidence.ts";
-import { rollback, type Rotation } from "./rotation.ts";
+import { type Rotation, rollback } from "./rotation.ts";
 
 /** `POST /v1/rotations/{id}/rollback`: within the undo window, the old key is good again. */
 export const rollbackRotation: Operation<{ readonly id: RotationId }, Rotation> = {

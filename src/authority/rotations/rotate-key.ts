@@ -21,9 +21,12 @@ export interface Rotated extends Issued {
 const retry: NonNullable<Operation<RotateKey, Rotated>["retry"]> = {
   ids: ({ rotation, key }) => ({ rotation_id: rotation.id, key_id: key.id }),
   again: async (change, ids) => {
-    assert(ids["rotation_id"] !== undefined && ids["key_id"] !== undefined, "an idempotency record without its rotation");
-    const rotation = await findRotation(change.tx, change.account(), ids["rotation_id"] as RotationId);
-    const { key, owner } = await findKey(change.tx, change.account(), ids["key_id"] as KeyId);
+    assert(
+      ids.rotation_id !== undefined && ids.key_id !== undefined,
+      "an idempotency record without its rotation",
+    );
+    const rotation = await findRotation(change.tx, change.account(), ids.rotation_id as RotationId);
+    const { key, owner } = await findKey(change.tx, change.account(), ids.key_id as KeyId);
     return { rotation, ...(await replaceSecretOf(change, key, owner)) };
   },
 };
@@ -95,9 +98,13 @@ async function startRotation(change: Change, { keyId, plan }: RotateKey): Promis
 function assertRotatable(change: Change, key: Key, owner: Owner): void {
   const state = stateOf(key, owner, change.now);
   if (key.rotationId !== null) {
-    throw new Refusal("rotation_open", `The key is in the open rotation ${key.rotationId}. Complete or cancel that one first.`, {
-      extensions: { rotation_id: key.rotationId },
-    });
+    throw new Refusal(
+      "rotation_open",
+      `The key is in the open rotation ${key.rotationId}. Complete or cancel that one first.`,
+      {
+        extensions: { rotation_id: key.rotationId },
+      },
+    );
   }
   if (owner.disabledAt !== null) {
     throw new Refusal("key_not_active", "The key's service account is disabled. Enable it first.", {

@@ -4,9 +4,9 @@ import { sampleAssessment, sampleRotation } from "../../../test/support/samples.
 import type { ReasonCode } from "./evidence.ts";
 import {
   adopt,
+  COMPLETIONS,
   cancel,
   close,
-  COMPLETIONS,
   complete,
   dueAt,
   extend,
@@ -17,10 +17,10 @@ import {
   nextStep,
   overdueFrom,
   planRotation,
-  raiseOverdue,
   ROTATION_STATES,
   type Rotation,
   type RotationState,
+  raiseOverdue,
   rollback,
   startAdopting,
   unadopt,
@@ -29,7 +29,8 @@ import {
 const USED = START + 2 * DAY;
 const DUE = USED + 7 * DAY;
 /** Whose successor was first used two days after the start. */
-const used = (changes: Partial<Rotation> = {}) => sampleRotation({ state: "adopting", firstUsedAt: USED, ...changes });
+const used = (changes: Partial<Rotation> = {}) =>
+  sampleRotation({ state: "adopting", firstUsedAt: USED, ...changes });
 
 describe("planning a rotation", () => {
   test("fills in 7 d of overlap, 30 d to the deadline, 1 d of quiet, 30 d of look-back, 1 d to undo", () => {
@@ -119,7 +120,11 @@ describe("overdue", () => {
 
   test("is a flag on the states of the overlap, and on no other", () => {
     const late = DUE + 100 * DAY;
-    expect(ROTATION_STATES.filter((state) => isOverdue(used({ state }), late))).toEqual(["issued", "adopting", "adopted"]);
+    expect(ROTATION_STATES.filter((state) => isOverdue(used({ state }), late))).toEqual([
+      "issued",
+      "adopting",
+      "adopted",
+    ]);
   });
 });
 
@@ -184,7 +189,8 @@ describe("the next step", () => {
   });
 
   test("adopted: completes by itself when_adopted, waits for a person when manual, and for its time at_deadline", () => {
-    const adopted = (completion: Rotation["completion"]) => used({ state: "adopted", adoptedAt: USED, completion });
+    const adopted = (completion: Rotation["completion"]) =>
+      used({ state: "adopted", adoptedAt: USED, completion });
     expect(step(adopted("when_adopted"))).toBe("complete");
     expect(step(adopted("manual"))).toBeNull();
     expect(step(adopted("at_deadline"))).toBeNull();
@@ -209,7 +215,8 @@ describe("the next step", () => {
 
   test("closed and cancelled: nothing is ever due", () => {
     for (const state of ["closed", "cancelled"] as const) {
-      for (const completion of COMPLETIONS) expect(step(used({ state, completion }), well, USED, LATE)).toBeNull();
+      for (const completion of COMPLETIONS)
+        expect(step(used({ state, completion }), well, USED, LATE)).toBeNull();
     }
   });
 });
@@ -225,21 +232,32 @@ describe("what is done to a rotation", () => {
         return false;
       }
     });
-  const inState = (state: RotationState) => used({ state, undoUntil: state === "completed" ? USED + DAY : null });
+  const inState = (state: RotationState) =>
+    used({ state, undoUntil: state === "completed" ? USED + DAY : null });
 
   test("the worker's steps set their state and their instant", () => {
-    expect(startAdopting(sampleRotation(), USED)).toEqual(sampleRotation({ state: "adopting", firstUsedAt: USED }));
+    expect(startAdopting(sampleRotation(), USED)).toEqual(
+      sampleRotation({ state: "adopting", firstUsedAt: USED }),
+    );
     expect(adopt(used(), DUE)).toEqual(used({ state: "adopted", adoptedAt: DUE }));
     expect(unadopt(used({ state: "adopted", adoptedAt: DUE }))).toEqual(used());
     expect(raiseOverdue(used(), DUE)).toEqual(used({ overdueAt: DUE }));
-    expect(close(inState("completed"), DUE)).toEqual({ ...inState("completed"), state: "closed", endedAt: DUE });
+    expect(close(inState("completed"), DUE)).toEqual({
+      ...inState("completed"),
+      state: "closed",
+      endedAt: DUE,
+    });
   });
 
   test("completing opens the undo window, from every state of the overlap and from no other", () => {
     expect(complete(used(), false, USED)).toEqual(
       used({ state: "completed", completedAt: USED, undoUntil: USED + DAY }),
     );
-    expect(statesWhere((rotation) => complete(rotation, false, USED))).toEqual(["issued", "adopting", "adopted"]);
+    expect(statesWhere((rotation) => complete(rotation, false, USED))).toEqual([
+      "issued",
+      "adopting",
+      "adopted",
+    ]);
   });
 
   test("a rotation that was forced once stays marked", () => {
@@ -257,7 +275,9 @@ describe("what is done to a rotation", () => {
 
   test("a rolled back rotation completes by nobody but a person", () => {
     const back = rollback(complete(used({ completion: "at_deadline" }), false, USED), USED);
-    expect(nextStep({ ...back, state: "adopted", overdueAt: DUE }, sampleAssessment(), USED, DUE + 100 * DAY)).toBeNull();
+    expect(
+      nextStep({ ...back, state: "adopted", overdueAt: DUE }, sampleAssessment(), USED, DUE + 100 * DAY),
+    ).toBeNull();
   });
 
   test("rolled back before the successor was ever used, it is issued again, and its overlap has not started", () => {
@@ -269,8 +289,14 @@ describe("what is done to a rotation", () => {
   test("cancelling is for the overlap alone; a completed rotation says to roll back first", () => {
     expect(cancel(used(), false, DUE)).toEqual(used({ state: "cancelled", endedAt: DUE }));
     expect(cancel(used(), true, DUE).forced).toBe(true);
-    expect(statesWhere((rotation) => cancel(rotation, false, USED))).toEqual(["issued", "adopting", "adopted"]);
-    expect(refusalIn(() => cancel(inState("completed"), false, USED)).message).toContain("roll it back first");
+    expect(statesWhere((rotation) => cancel(rotation, false, USED))).toEqual([
+      "issued",
+      "adopting",
+      "adopted",
+    ]);
+    expect(refusalIn(() => cancel(inState("completed"), false, USED)).message).toContain(
+      "roll it back first",
+    );
   });
 
   test("extending is for the overlap alone", () => {
@@ -279,11 +305,17 @@ describe("what is done to a rotation", () => {
 
   test("extending goes later, never sooner, to the unit", () => {
     const { overlapSeconds, deadlineAt } = used();
-    expect(extend(used(), { overlapSeconds: overlapSeconds + 1 }, USED).overlapSeconds).toBe(overlapSeconds + 1);
+    expect(extend(used(), { overlapSeconds: overlapSeconds + 1 }, USED).overlapSeconds).toBe(
+      overlapSeconds + 1,
+    );
     expect(extend(used(), { overlapSeconds, deadlineAt }, USED)).toEqual(used());
-    expect(refusalIn(() => extend(used(), { overlapSeconds: overlapSeconds - 1 }, USED)).errors[0]?.field).toBe("overlap");
+    expect(
+      refusalIn(() => extend(used(), { overlapSeconds: overlapSeconds - 1 }, USED)).errors[0]?.field,
+    ).toBe("overlap");
     expect(extend(used(), { deadlineAt: deadlineAt + 1 }, USED).deadlineAt).toBe(deadlineAt + 1);
-    expect(refusalIn(() => extend(used(), { deadlineAt: deadlineAt - 1 }, USED)).errors[0]?.field).toBe("deadline");
+    expect(refusalIn(() => extend(used(), { deadlineAt: deadlineAt - 1 }, USED)).errors[0]?.field).toBe(
+      "deadline",
+    );
   });
 
   test("extending beyond now takes the overdue flag away; extending too little leaves it", () => {
@@ -294,7 +326,9 @@ describe("what is done to a rotation", () => {
 
   test("extending never moves the due instant beyond the old key's own end", () => {
     const cut = used({ oldKeyEndsAt: DUE });
-    expect(dueAt(extend(cut, { overlapSeconds: 100 * 86_400, deadlineAt: START + 300 * DAY }, USED))).toBe(DUE);
+    expect(dueAt(extend(cut, { overlapSeconds: 100 * 86_400, deadlineAt: START + 300 * DAY }, USED))).toBe(
+      DUE,
+    );
   });
 
   test("extending can change how it completes", () => {

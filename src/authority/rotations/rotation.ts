@@ -39,7 +39,7 @@ export interface Rotation {
 }
 
 const DAY = 86_400;
-export const ROTATION_DEFAULTS = {
+const ROTATION_DEFAULTS = {
   overlapSeconds: 7 * DAY,
   deadlineSeconds: 30 * DAY,
   quietPeriodSeconds: DAY,
@@ -48,7 +48,7 @@ export const ROTATION_DEFAULTS = {
 } as const;
 
 /** Callers unseen for this long are dropped, so no look-back can reach further. */
-export const LONGEST_LOOK_BACK_SECONDS = 400 * DAY;
+const LONGEST_LOOK_BACK_SECONDS = 400 * DAY;
 
 /** How long before the old key's own end `overdue` is raised when that end cuts the overlap short. */
 const EARLY_WARNING_SECONDS = DAY;
@@ -121,7 +121,12 @@ export function isOverdue(rotation: Rotation, now: Instant): boolean {
 /** What is due to happen by itself. One step at a time; the worker asks again after each. */
 export type Step = "start_adopting" | "adopt" | "unadopt" | "raise_overdue" | "complete" | "close";
 
-export function nextStep(rotation: Rotation, assessment: Assessment, firstUsedAt: Instant | null, now: Instant): Step | null {
+export function nextStep(
+  rotation: Rotation,
+  assessment: Assessment,
+  firstUsedAt: Instant | null,
+  now: Instant,
+): Step | null {
   if (rotation.state === "completed") {
     return rotation.undoUntil !== null && now >= rotation.undoUntil ? "close" : null;
   }
@@ -137,7 +142,8 @@ export function nextStep(rotation: Rotation, assessment: Assessment, firstUsedAt
 
 /** Only by name, and never while the successor is unused or itself refused. */
 function completesAtDeadline(rotation: Rotation, assessment: Assessment, now: Instant): boolean {
-  if (rotation.completion !== "at_deadline" || now < dueAt(rotation) || rotation.state === "issued") return false;
+  if (rotation.completion !== "at_deadline" || now < dueAt(rotation) || rotation.state === "issued")
+    return false;
   return !assessment.blocking.some(
     (reason) => reason.code === "successor_unused" || reason.code === "successor_not_active",
   );

@@ -1,4 +1,4 @@
-import { exceeding, ownerRights, type OwnRights } from "../access/rights.ts";
+import { exceeding, type OwnRights, ownerRights } from "../access/rights.ts";
 import { checkName } from "../accounts/account.ts";
 import { assert, Refusal } from "../errors.ts";
 import { newId, type ServiceAccountId } from "../ids.ts";
@@ -30,14 +30,19 @@ export const createServiceAccount: Operation<CreateServiceAccount, ServiceAccoun
       createdAt: change.now,
     };
     await change.tx.serviceAccounts.add(created);
-    change.record({ kind: "service_account", id: created.id, before: null, after: describeServiceAccount(created) });
+    change.record({
+      kind: "service_account",
+      id: created.id,
+      before: null,
+      after: describeServiceAccount(created),
+    });
     return created;
   },
   retry: {
     ids: ({ id }) => ({ service_account_id: id }),
     again: (change, ids) => {
-      assert(ids["service_account_id"] !== undefined, "an idempotency record without its service account");
-      return findServiceAccount(change.tx, change.account(), ids["service_account_id"] as ServiceAccountId);
+      assert(ids.service_account_id !== undefined, "an idempotency record without its service account");
+      return findServiceAccount(change.tx, change.account(), ids.service_account_id as ServiceAccountId);
     },
   },
 };

@@ -1,7 +1,7 @@
 import type { ServiceAccountId } from "../ids.ts";
 import { keepingRoots } from "../keys/root-keys.ts";
 import type { Operation } from "../operation.ts";
-import { cancelled } from "../rotations/end-rotation.ts";
+import { cancelAllOf } from "../rotations/end-rotation.ts";
 import { findServiceAccount, replaceServiceAccount } from "./find-service-account.ts";
 import type { ServiceAccount } from "./service-account.ts";
 
@@ -17,7 +17,10 @@ export const disableServiceAccount: Operation<SwitchServiceAccount, ServiceAccou
   run: (change, input) =>
     keepingRoots(change, input.force ?? false, async () => {
       const before = await findServiceAccount(change.tx, change.account(), input.id);
-      return replaceServiceAccount(change, before, { ...before, disabledAt: before.disabledAt ?? change.now });
+      return replaceServiceAccount(change, before, {
+        ...before,
+        disabledAt: before.disabledAt ?? change.now,
+      });
     }),
 };
 
@@ -38,7 +41,7 @@ export const deleteServiceAccount: Operation<SwitchServiceAccount, ServiceAccoun
   run: (change, input) =>
     keepingRoots(change, input.force ?? false, async () => {
       const before = await findServiceAccount(change.tx, change.account(), input.id);
-      for (const rotation of await change.tx.rotations.openOfOwner(before.id)) await cancelled(change, rotation);
+      await cancelAllOf(change, before.id);
       return replaceServiceAccount(change, before, { ...before, deletedAt: change.now });
     }),
 };

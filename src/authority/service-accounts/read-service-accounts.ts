@@ -1,6 +1,6 @@
 import { notFound } from "../errors.ts";
 import type { ServiceAccountId } from "../ids.ts";
-import type { Reading } from "../operation.ts";
+import type { Reading } from "../reading.ts";
 import type { PageRequest } from "../storage.ts";
 import type { ServiceAccount } from "./service-account.ts";
 

@@ -1,4 +1,4 @@
-import { exceeding, ownerRights, type OwnRights } from "../access/rights.ts";
+import { exceeding, type OwnRights, ownerRights } from "../access/rights.ts";
 import { checkName } from "../accounts/account.ts";
 import type { ServiceAccountId } from "../ids.ts";
 import { keepingRoots } from "../keys/root-keys.ts";

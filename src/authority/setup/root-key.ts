@@ -1,13 +1,13 @@
 import type { Account } from "../accounts/account.ts";
 import { newId } from "../ids.ts";
-import { endAfter, type Owner } from "../keys/key.ts";
 import { type Issued, mintKey } from "../keys/issue.ts";
+import { endAfter, type Owner } from "../keys/key.ts";
 import type { Change } from "../operation.ts";
 import { describeServiceAccount } from "../service-accounts/describe.ts";
 import type { ServiceAccount } from "../service-accounts/service-account.ts";
 
 /** Everything, and every part of Keyturn itself: `*` never covers the `keyturn:` namespace, so both are named. */
-export const ROOT_SCOPES: readonly string[] = ["*", "keyturn:*"];
+const ROOT_SCOPES: readonly string[] = ["*", "keyturn:*"];
 
 const ROOT_RIGHTS = { role: "admin", scopes: ROOT_SCOPES, allowedIps: null } as const;
 
@@ -46,10 +46,16 @@ async function rootOwner(change: Change, account: Account): Promise<Owner> {
         createdAt: change.now,
       };
       await change.tx.serviceAccounts.add(made);
-      change.record({ kind: "service_account", id: made.id, before: null, after: describeServiceAccount(made) });
+      change.record({
+        kind: "service_account",
+        id: made.id,
+        before: null,
+        after: describeServiceAccount(made),
+      });
       return made;
     }
-    const whole = ROOT_SCOPES.every((scope) => found.own.scopes?.includes(scope)) && found.own.allowedIps === null;
+    const whole =
+      ROOT_SCOPES.every((scope) => found.own.scopes?.includes(scope)) && found.own.allowedIps === null;
     if (found.disabledAt === null && found.own.role === "admin" && whole) return found;
   }
 }
