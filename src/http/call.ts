@@ -1,7 +1,11 @@
 import type { z } from "@hono/zod-openapi";
 import type { Actor } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
-import { consult, type Operation, type Permission, perform, type Reading } from "../authority/operation.ts";
+import type { FieldError } from "../authority/errors.ts";
+import { type Operation, type Permission, perform } from "../authority/operation.ts";
+import { consult, type Reading } from "../authority/reading.ts";
+import { withoutSecrets } from "../authority/secret.ts";
+import { HOST } from "../authority/setup/setup.ts";
 import type { Instant } from "../authority/time.ts";
 import { HttpProblem, type ProblemCode } from "./problems.ts";
 
@@ -19,8 +23,11 @@ export interface Call {
 
 export type Method = "get" | "post" | "patch" | "delete";
 
-/** Methods whose bodies are read. */
-export const BODY_METHODS: ReadonlySet<Method> = new Set(["post", "patch"]);
+/**
+ * Methods whose bodies are read. No DELETE takes one, but a `force` that somebody put there must be refused by name, and
+ * not be passed over.
+ */
+export const BODY_METHODS: ReadonlySet<Method> = new Set(["post", "patch", "delete"]);
 
 /** One row of the table: what is served, to whom, and how the document describes it. */
 export interface Route {
@@ -91,7 +98,9 @@ export function change<Input, Output, Query = Record<string, never>, Body = Reco
     creates: does.retry !== undefined,
     handle: async (call) => {
       const input = row.input(parse(call, row.query, row.body));
-      const { output, seq } = await perform(call.authority, does, call.actor(), input, {
+      // Whoever holds a token that this machine printed acts as the machine.
+      const actor = does.permission === "host" ? HOST : call.actor();
+      const { output, seq } = await perform(call.authority, does, actor, input, {
         idempotencyKey: call.idempotencyKey,
         // As it was sent: what is derived from it (a deadline given as a span) differs from try to try.
         request: { params: call.params, body: call.body },
@@ -149,20 +158,56 @@ function parse<Query, Body>(
 }
 
 const NOTHING: Record<string, never> = {};
+/** Of a body full of mistakes, as many are told. */
+const MOST_ERRORS = 20;
 
 /** The value as its schema makes it. Throws `invalid_input` naming each field. */
 export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
+  // zod passes over a member called __proto__ where it would tell of any other that it doesn't know.
+  const hidden = prototypeMember(value);
+  if (hidden !== null) throw invalidInput([{ field: hidden, message: "is not a field here" }]);
   if (result.success) return result.data;
-  const errors = result.error.issues.flatMap((issue) => {
+  throw invalidInput(errorsOf(result.error));
+}
+
+function errorsOf(error: z.ZodError): readonly FieldError[] {
+  return error.issues.flatMap((issue) => {
     const path = issue.path.map(String);
-    if (issue.code !== "unrecognized_keys") return [{ field: path.join(".") || "body", message: issue.message }];
+    if (issue.code !== "unrecognized_keys")
+      return [{ field: path.join(".") || "body", message: issue.message }];
     return issue.keys.map((key) => ({ field: [...path, key].join("."), message: "is not a field here" }));
   });
-  const shown = errors.map((error) => ({ field: error.field.slice(0, 100).toWellFormed(), message: error.message }));
-  throw new HttpProblem({
+}
+
+/** The path of the first member called `__proto__`, however deep, or null. Deep texts must not exhaust the stack. */
+function prototypeMember(value: unknown): string | null {
+  const left: { readonly of: unknown; readonly path: string }[] = [{ of: value, path: "" }];
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    const { of, path } = next;
+    if (typeof of !== "object" || of === null) continue;
+    if (Object.hasOwn(of, "__proto__")) return `${path}__proto__`;
+    for (const [name, member] of Object.entries(of)) {
+      // Nobody reads a path longer than this, and it must not grow with the depth.
+      if (typeof member === "object") left.push({ of: member, path: `${path}${name}.`.slice(0, 80) });
+    }
+  }
+  return null;
+}
+
+function invalidInput(errors: readonly FieldError[]): HttpProblem {
+  const shown = errors.slice(0, MOST_ERRORS).map((error) => ({
+    // Somebody may have sent a key as the name of a field, and an answer is copied into tickets (R21).
+    field: withoutSecrets(error.field).slice(0, 100).toWellFormed(),
+    message: error.message,
+  }));
+  return new HttpProblem({
     code: "invalid_input",
-    detail: shown.map((error) => `${error.field}: ${error.message}`).join("; ").slice(0, 1_000),
-    errors: shown.slice(0, 20),
+    detail: shown
+      .map((error) => `${error.field}: ${error.message}`)
+      .join("; ")
+      .slice(0, 1_000)
+      .toWellFormed(),
+    errors: shown,
   });
 }

@@ -1,48 +1,39 @@
 import { isScope } from "../authority/access/rights.ts";
-import type { Authority } from "../authority/authority.ts";
 import type { AccountId } from "../authority/ids.ts";
 import type { Requirement, VerdictCode } from "../authority/keys/verdict.ts";
 import type { KnownKey, Verdict } from "../authority/keys/verifier.ts";
 import { checked } from "./call.ts";
-import type { ClientAddress } from "./client-address.ts";
 import { presentedBy } from "./credentials.ts";
-import type { Metrics } from "./metrics.ts";
-import { asProblem, HttpProblem, problemResponse } from "./problems.ts";
+import { asProblem, HttpProblem, type ProblemCode } from "./problems.ts";
 import { forwardAuthQuery } from "./schemas.ts";
-import { ownCaller } from "./verify.ts";
+import { Sender } from "./sender.ts";
+import { ownCaller, type VerifyParts } from "./verify.ts";
 
-export interface ForwardAuthParts {
-  readonly authority: Authority;
-  readonly clientAddress: ClientAddress;
-  readonly metrics: Metrics;
-  readonly peerOf: (request: Request) => string | undefined;
-  readonly refuseQuery: (request: Request) => void;
-  readonly onError: (error: unknown) => Response;
-}
-
-/** What proxies understand: 2xx lets through, 401 and 403 are passed on, anything else is a failure of ours. */
-const STATUS: Readonly<Record<VerdictCode, 200 | 401 | 403 | 503>> = {
-  malformed: 401,
-  wrong_region: 401,
-  unknown: 401,
-  revoked: 401,
-  retired: 401,
-  owner_disabled: 401,
-  suspended: 401,
-  expired: 401,
-  stale: 503,
-  brownout: 401,
-  ip_not_allowed: 403,
-  insufficient_scope: 403,
-  insufficient_role: 403,
-  rate_limited: 403,
-  valid: 200,
+/**
+ * The problem that a refused key is answered with. Proxies understand 401 and 403, which they pass on; anything else
+ * but a 2xx is a failure of ours to them, and `stale` is one.
+ */
+export const PROBLEM_OF: Readonly<Record<Exclude<VerdictCode, "valid">, ProblemCode>> = {
+  malformed: "unauthenticated",
+  wrong_region: "unauthenticated",
+  unknown: "unauthenticated",
+  revoked: "unauthenticated",
+  retired: "unauthenticated",
+  owner_disabled: "unauthenticated",
+  suspended: "unauthenticated",
+  expired: "unauthenticated",
+  stale: "verdict_stale",
+  brownout: "unauthenticated",
+  ip_not_allowed: "key_not_allowed",
+  insufficient_scope: "key_not_allowed",
+  insufficient_role: "key_not_allowed",
+  rate_limited: "key_not_allowed",
 };
 
 const VERIFY_SCOPE: Requirement["scopes"] = ["keyturn:keys.verify"];
 
 /** `GET /v1/forward-auth`, for nginx `auth_request`, Caddy and other proxies. The query is the proxy's, never the client's. */
-export function createForwardAuth(parts: ForwardAuthParts): (request: Request) => Response | Promise<Response> {
+export function createForwardAuth(parts: VerifyParts): (request: Request) => Response | Promise<Response> {
   const { authority, metrics } = parts;
   const { verifier } = authority;
   const requirements = new Map<string, Requirement>();
@@ -65,11 +56,18 @@ export function createForwardAuth(parts: ForwardAuthParts): (request: Request) =
   function answer(request: Request): Response | Promise<Response> {
     assertPlain(request);
     const required = requirementOf(request);
-    const peer = parts.clientAddress(parts.peerOf(request), null);
     const proxyKey = presentedBy(request.headers.get("keyturn-authorization"));
     // Without a proxy that we know nothing is looked at, let alone counted.
-    if (proxyKey === undefined) return refused("malformed", 403, "Keyturn-Authorization is missing.");
-    const proxy = verifier.verify(proxyKey, { scopes: VERIFY_SCOPE, address: peer }, { name: undefined, address: peer }, null);
+    if (proxyKey === undefined) {
+      return parts.answer({
+        code: "proxy_key_refused",
+        detail: "Keyturn-Authorization is missing: the proxy shows its own key there.",
+        headers: { "keyturn-code": "malformed" },
+      });
+    }
+    // The agent that the request names is the client's, and so is the name.
+    const address = parts.clientAddress(parts.peerOf(request), null);
+    const proxy = verifier.verify(proxyKey, { scopes: VERIFY_SCOPE, address }, { address }, null);
     return proxy instanceof Promise
       ? proxy.then((verdict) => answerFor(verdict, request, required))
       : answerFor(proxy, request, required);
@@ -77,21 +75,36 @@ export function createForwardAuth(parts: ForwardAuthParts): (request: Request) =
 
   function answerFor(proxy: Verdict, request: Request, required: Requirement): Response | Promise<Response> {
     if (proxy.code !== "valid" || proxy.key === null) {
-      return refused(proxy.code, 403, `The proxy's own key is not good: ${proxy.code}.`);
+      return parts.answer({
+        code: "proxy_key_refused",
+        detail: `The proxy's own key is not good: ${proxy.code}.`,
+        extensions: { verdict: proxy.code },
+        headers: { "keyturn-code": proxy.code },
+      });
     }
     const account: AccountId = proxy.key.matched.key.accountId;
     const presented = presentedBy(request.headers.get("authorization"));
-    if (presented === undefined) return refused("malformed", 401, "Send a key: Authorization: Bearer <key>.");
-    const address = parts.clientAddress(parts.peerOf(request), request.headers.get("x-forwarded-for"));
-    const caller = { name: ownCaller(request), address, agent: request.headers.get("user-agent") ?? undefined };
-    const verdict = verifier.verify(presented, { ...required, address }, caller, account);
+    if (presented === undefined) return refused("malformed", "Send a key: Authorization: Bearer <key>.");
+    const client = new Sender(ownCaller(request), required, request, parts);
+    const verdict = verifier.verify(presented, client, client, account);
     return verdict instanceof Promise ? verdict.then(respond) : respond(verdict);
   }
 
   function respond({ code, key }: Verdict): Response {
     metrics.countVerdict(code);
-    if (code !== "valid" || key === null) return refused(code, STATUS[code], `The key was refused: ${code}.`);
-    return new Response(null, answerOf(key));
+    if (code === "valid" && key !== null) return new Response(null, answerOf(key));
+    return refused(code === "valid" ? "unknown" : code, `The key was refused: ${code}.`);
+  }
+
+  function refused(verdict: Exclude<VerdictCode, "valid">, detail: string): Response {
+    const code = PROBLEM_OF[verdict];
+    const challenge = { "www-authenticate": 'Bearer realm="keyturn", error="invalid_token"' };
+    return parts.answer({
+      code,
+      detail,
+      extensions: { verdict },
+      headers: { "keyturn-code": verdict, ...(code === "unauthenticated" ? challenge : {}) },
+    });
   }
 
   return (request) => {
@@ -107,7 +120,7 @@ export function createForwardAuth(parts: ForwardAuthParts): (request: Request) =
     const problem = asProblem(error);
     if (problem === null) return parts.onError(error);
     metrics.countProblem(problem.code);
-    return problemResponse(problem);
+    return parts.answer(problem);
   }
 }
 
@@ -116,7 +129,11 @@ function parseRequirement(query: URLSearchParams): Requirement {
   if (unknown !== undefined || query.getAll("role").length > 1) {
     const field = unknown ?? "role";
     const message = unknown === undefined ? "is given twice" : "is not a parameter here: scope and role are";
-    throw new HttpProblem({ code: "invalid_input", detail: `${field}: ${message}`, errors: [{ field, message }] });
+    throw new HttpProblem({
+      code: "invalid_input",
+      detail: `${field}: ${message}`,
+      errors: [{ field, message }],
+    });
   }
   const scopes = query.getAll("scope");
   const bad = scopes.find((scope) => !isScope(scope));
@@ -145,31 +162,14 @@ function answerOf(key: KnownKey): ResponseInit {
   return written;
 }
 
-function refused(code: VerdictCode, status: 200 | 401 | 403 | 503, detail: string): Response {
-  const problemCode = status === 503 ? "storage_unavailable" : status === 403 ? "insufficient_scope" : "unauthenticated";
-  return new Response(
-    JSON.stringify({
-      type: `/docs/errors#${problemCode}`,
-      title: detail,
-      status,
-      code: problemCode,
-      verdict: code,
-      detail,
-    }),
-    {
-      status,
-      headers: {
-        "content-type": "application/problem+json",
-        "cache-control": "no-store",
-        "keyturn-code": code,
-        ...(status === 401 ? { "www-authenticate": 'Bearer realm="keyturn", error="invalid_token"' } : {}),
-      },
-    },
-  );
-}
-
 // Spellings that some hop may have read as the real header while another did not (R25).
-const ALIASES = ["keyturn_authorization", "keyturn_caller", "x_forwarded_for"];
+const ALIASES = [
+  "keyturn_authorization",
+  "keyturn_caller",
+  "x_forwarded_for",
+  "x_forwarded-for",
+  "x-forwarded_for",
+];
 const NEVER_HOP_BY_HOP = /authorization|keyturn|x-forwarded/i;
 
 /** Refuses requests whose headers two hops can read in two ways. */
@@ -181,6 +181,8 @@ function assertPlain(request: Request): void {
   if (!hopByHop && alias === undefined) return;
   throw new HttpProblem({
     code: "ambiguous_header",
-    detail: hopByHop ? "Connection names a header that must reach us." : `${alias} is not a header of ours; use hyphens.`,
+    detail: hopByHop
+      ? "Connection names a header that must reach us."
+      : `${alias} is not a header of ours; use hyphens.`,
   });
 }

@@ -50,12 +50,34 @@ export function createMetrics(authority: Authority): Metrics {
   gauge("keyturn_last_used_flush_lag_seconds", "Time since usage and callers were last stored.", () =>
     authority.recorder.lagSeconds(),
   );
-  gauge("keyturn_audit_seq", "Sequence number of the newest audit entry applied.", () => authority.appliedSeq());
+  gauge("keyturn_audit_seq", "Sequence number of the newest audit entry applied.", () =>
+    authority.appliedSeq(),
+  );
   gauge("keyturn_cached_keys", "Keys remembered by the verifier.", () => authority.verifier.size());
   gauge("keyturn_writable", "1 while changes are accepted.", () => (authority.health.writable() ? 1 : 0));
   gauge("keyturn_clock_trouble", "1 while deadlines stand still because the clock can't be trusted.", () =>
     authority.time.trouble() === null ? 0 : 1,
   );
+  new Gauge({
+    name: "keyturn_rotations",
+    help: "Open rotations by state.",
+    labelNames: ["state"],
+    registers,
+    async collect() {
+      const counts = await authority.storage.read.rotations.openCounts();
+      this.reset();
+      for (const { state, count } of counts) this.set({ state }, count);
+    },
+  });
+  new Gauge({
+    name: "keyturn_rotations_overdue",
+    help: "Open rotations that are overdue.",
+    registers,
+    async collect() {
+      const counts = await authority.storage.read.rotations.openCounts();
+      this.set(counts.reduce((sum, { overdue }) => sum + overdue, 0));
+    },
+  });
   return {
     countVerdict: (code) => {
       verdicts[code] = (verdicts[code] ?? 0) + 1;

@@ -1,12 +1,33 @@
 import type { OpenAPIHono, RouteConfig } from "@hono/zod-openapi";
 import { z } from "@hono/zod-openapi";
-import type { Route } from "./call.ts";
+import { BODY_METHODS, type Route } from "./call.ts";
 import { PROBLEMS, type ProblemCode } from "./problems.ts";
 import * as schema from "./schemas.ts";
 
-const COMMON: readonly ProblemCode[] = ["invalid_input", "unauthenticated", "insufficient_scope", "credential_in_url"];
-const WITH_BODY: readonly ProblemCode[] = ["invalid_json", "unsupported_media_type", "body_too_large", "body_too_slow"];
+const COMMON: readonly ProblemCode[] = [
+  "invalid_input",
+  "unauthenticated",
+  "insufficient_scope",
+  "credential_in_url",
+  "ambiguous_header",
+];
+const WITH_BODY: readonly ProblemCode[] = [
+  "invalid_json",
+  "unsupported_media_type",
+  "body_too_large",
+  "body_too_slow",
+];
 const WITH_WRITE: readonly ProblemCode[] = ["outcome_unknown", "storage_unavailable"];
+
+const FORWARD_AUTH_CODES: readonly ProblemCode[] = [
+  "invalid_input",
+  "ambiguous_header",
+  "credential_in_url",
+  "unauthenticated",
+  "key_not_allowed",
+  "proxy_key_refused",
+  "verdict_stale",
+];
 
 /** The paths that do not go through the table: the verify paths, and what is open to everybody. */
 const OTHERS: readonly RouteConfig[] = [
@@ -20,7 +41,10 @@ const OTHERS: readonly RouteConfig[] = [
     ...permission("keyturn:keys.verify"),
     request: { body: { required: true, content: json(schema.verifyBody) } },
     responses: {
-      200: { description: "The verdict, for good keys and bad ones alike.", content: json(schema.verdictAnswer) },
+      200: {
+        description: "The verdict, for good keys and bad ones alike.",
+        content: json(schema.verdictAnswer),
+      },
       ...problems([...COMMON, ...WITH_BODY]),
     },
   },
@@ -34,7 +58,10 @@ const OTHERS: readonly RouteConfig[] = [
     ...permission("keyturn:keys.verify"),
     request: { body: { required: true, content: json(schema.verifyBatchBody) } },
     responses: {
-      200: { description: "One verdict for each, in the same order.", content: json(schema.verdictBatchAnswer) },
+      200: {
+        description: "One verdict for each, in the same order.",
+        content: json(schema.verdictBatchAnswer),
+      },
       ...problems([...COMMON, ...WITH_BODY]),
     },
   },
@@ -48,32 +75,39 @@ const OTHERS: readonly RouteConfig[] = [
     ...permission("keyturn:keys.verify"),
     request: {
       query: z.object({
-        scope: z.string().optional().openapi({ description: "Required of the key; may be given several times." }),
+        scope: z
+          .string()
+          .optional()
+          .openapi({ description: "Required of the key; may be given several times." }),
         role: z.enum(["none", "viewer", "editor", "admin"]).optional(),
       }),
     },
     responses: {
-      200: { description: "Let through. Keyturn-Key-Id, -Owner, -Account, -Role and -Scopes tell the upstream who it is." },
-      400: { description: "The request can be read in two ways.", content: problem() },
-      401: { description: "The key is refused; Keyturn-Code has the verdict.", content: problem() },
-      403: { description: "The key may not do this from here, or the proxy's own key is not good.", content: problem() },
-      503: { description: "The verdict is stale.", content: problem() },
+      200: {
+        description:
+          "Let through. Keyturn-Key-Id, -Owner, -Account, -Role and -Scopes tell the upstream who it is.",
+      },
+      // On all of them Keyturn-Code has the verdict, where there is one.
+      ...problems(FORWARD_AUTH_CODES),
     },
   },
   open("/healthz", "The process is up", z.object({ status: z.literal("ok") })),
   open(
     "/readyz",
     "Ready for traffic, and what is out of order",
-    z.object({ status: z.enum(["ready", "degraded"]), seq: z.number(), warnings: z.array(z.string()) }).openapi("Readiness"),
+    z
+      .object({ status: z.enum(["ready", "degraded"]), seq: z.number(), warnings: z.array(z.string()) })
+      .openapi("Readiness"),
   ),
   open("/metrics", "Numbers in Prometheus' text format"),
   open("/openapi.json", "This document"),
   open("/docs", "This document, to read"),
   open("/docs/errors", "Every problem code, explained"),
+  open("/docs/reference.js", "The program of the page"),
 ];
 
 /** Registers every path served, so that the document can't know less than the server or more. */
-export function describeRoutes(app: OpenAPIHono, routes: readonly Route[]): void {
+export function describeRoutes(app: OpenAPIHono, routes: readonly Route[], servesMetrics = true): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", {
     type: "http",
     scheme: "bearer",
@@ -87,7 +121,9 @@ export function describeRoutes(app: OpenAPIHono, routes: readonly Route[]): void
   });
   app.openAPIRegistry.register("Problem", schema.problemAnswer);
   for (const route of routes) app.openAPIRegistry.registerPath(configOf(route));
-  for (const other of OTHERS) app.openAPIRegistry.registerPath(other);
+  for (const other of OTHERS) {
+    if (other.path !== "/metrics" || servesMetrics) app.openAPIRegistry.registerPath(other);
+  }
 }
 
 /** The paths that the document tells of beside the table's, as `method path`. */
@@ -108,14 +144,13 @@ export function openApiDocument(app: OpenAPIHono, version: string, publicUrl: st
 
 function configOf(route: Route): RouteConfig {
   const params = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => [name ?? "", z.string()] as const);
-  const anyone = route.permission === "anyone";
   return {
     method: route.method,
     path: route.path,
     tags: [route.tag],
     operationId: operationId(route),
     summary: route.summary,
-    security: anyone ? [] : [{ key: [] }],
+    security: route.permission === "anyone" ? [] : [{ key: [] }],
     ...permission(route.permission),
     ...(route.operatorOnly ? { "x-operator-only": true } : {}),
     ...(route.issuesCredential ? { "x-issues-credential": true } : {}),
@@ -123,9 +158,19 @@ function configOf(route: Route): RouteConfig {
       ...(params.length > 0 ? { params: z.object(Object.fromEntries(params)) } : {}),
       ...(isObject(route.query) ? { query: route.query } : {}),
       ...(route.creates
-        ? { headers: z.object({ "Idempotency-Key": z.string().max(255).optional().openapi({ description: "Kept for 24 hours." }) }) }
+        ? {
+            headers: z.object({
+              "Idempotency-Key": z
+                .string()
+                .max(255)
+                .optional()
+                .openapi({ description: "Kept for 24 hours." }),
+            }),
+          }
         : {}),
-      ...(route.body === null ? {} : { body: { required: !route.body.safeParse({}).success, content: json(route.body) } }),
+      ...(route.body === null
+        ? {}
+        : { body: { required: !route.body.safeParse({}).success, content: json(route.body) } }),
     },
     responses: {
       [route.status]: {
@@ -133,18 +178,30 @@ function configOf(route: Route): RouteConfig {
         ...(route.answer === null ? {} : { content: json(route.answer) }),
         ...(route.method === "get"
           ? {}
-          : { headers: z.object({ "Keyturn-Seq": z.string().openapi({ description: "The audit entry's number." }) }) }),
+          : {
+              headers: z.object({
+                "Keyturn-Seq": z.string().openapi({ description: "The audit entry's number." }),
+              }),
+            }),
       },
-      ...problems([
-        ...COMMON.filter((code) => !anyone || (code !== "unauthenticated" && code !== "insufficient_scope")),
-        ...(route.body === null ? [] : WITH_BODY),
-        ...(route.method === "get" ? [] : WITH_WRITE),
-        ...(route.operatorOnly ? (["operator_only"] as const) : []),
-        ...(route.creates ? (["idempotency_conflict", "idempotency_in_progress"] as const) : []),
-        ...route.codes,
-      ]),
+      ...problems(codesOf(route)),
     },
   };
+}
+
+/** Every problem that a route can answer with, but for `internal_error`, which is a bug. */
+export function codesOf(route: Route): readonly ProblemCode[] {
+  return [
+    "invalid_input",
+    "credential_in_url",
+    ...(route.permission === "anyone" ? [] : (["unauthenticated", "ambiguous_header"] as const)),
+    ...(route.permission.startsWith("keyturn:") ? (["insufficient_scope"] as const) : []),
+    ...(BODY_METHODS.has(route.method) ? WITH_BODY : []),
+    ...(route.method === "get" ? [] : WITH_WRITE),
+    ...(route.operatorOnly ? (["operator_only"] as const) : []),
+    ...(route.creates ? (["idempotency_conflict", "idempotency_in_progress"] as const) : []),
+    ...route.codes,
+  ];
 }
 
 /** One name through everything; DELETE of a key is the same operation as its revoke. */
@@ -187,7 +244,10 @@ function open(path: string, summary: string, answer?: z.ZodType): RouteConfig {
     method: "get",
     path,
     tags: ["Service"],
-    operationId: path === "/docs/errors" ? "docs.errors" : path.slice(1).replace(".json", ""),
+    operationId: path
+      .slice(1)
+      .replace(/\.js(on)?$/, "")
+      .replace("/", "."),
     summary,
     security: [],
     responses: { 200: { description: summary, ...(answer === undefined ? {} : { content: json(answer) }) } },

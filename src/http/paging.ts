@@ -12,19 +12,31 @@ export function decodeCursor(cursor: string | undefined): string | null {
   if (cursor === undefined) return null;
   const after = Buffer.from(cursor, "base64url").toString("utf8");
   if (CURSOR.test(after)) return after;
-  throw new HttpProblem({
+  throw badCursor();
+}
+
+export function badCursor(): HttpProblem {
+  return new HttpProblem({
     code: "invalid_input",
     detail: "cursor: take next_cursor of the page before, unchanged",
     errors: [{ field: "cursor", message: "take next_cursor of the page before, unchanged" }],
   });
 }
 
-export function pageRequest(query: { readonly limit: number; readonly cursor?: string | undefined }): PageRequest {
+export function pageRequest(query: {
+  readonly limit: number;
+  readonly cursor?: string | undefined;
+}): PageRequest {
   return { limit: query.limit, after: decodeCursor(query.cursor) };
 }
 
 /** `{data, next_cursor}`; a page that is not full is the last one. */
-export function page<T, P>(rows: readonly T[], limit: number, present: (row: T) => P, keyOf: (row: T) => string) {
+export function page<T, P>(
+  rows: readonly T[],
+  limit: number,
+  present: (row: T) => P,
+  keyOf: (row: T) => string,
+) {
   const last = rows.at(-1);
   return {
     data: rows.map(present),

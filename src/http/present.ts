@@ -49,7 +49,11 @@ export function presentServiceAccount(one: ServiceAccount): z.infer<typeof servi
 }
 
 /** What a verification tells of a key: nothing that changes from one moment to the next but its state. */
-export function presentKnownKey(key: Key, owner: Owner, now: Instant): NonNullable<z.infer<typeof verdictAnswer>["key"]> {
+export function presentKnownKey(
+  key: Key,
+  owner: Owner,
+  now: Instant,
+): NonNullable<z.infer<typeof verdictAnswer>["key"]> {
   const rights = rightsOf(key, owner);
   const inherits: ("role" | "scopes" | "allowed_ips")[] = [];
   if (key.own.role === null) inherits.push("role");
@@ -105,7 +109,10 @@ export function presentCaller(caller: Caller): z.infer<typeof callerAnswer> {
   };
 }
 
-function presentBrownout(brownout: Brownout, now: Instant): z.infer<typeof rotationAnswer>["brownouts"][number] {
+function presentBrownout(
+  brownout: Brownout,
+  now: Instant,
+): z.infer<typeof rotationAnswer>["brownouts"][number] {
   return {
     id: brownout.id,
     state: brownoutNow(brownout, now),
@@ -123,12 +130,18 @@ function presentBrownout(brownout: Brownout, now: Instant): z.infer<typeof rotat
 function warningsOf({ rotation, assessment }: RotationView): string[] {
   const warnings: string[] = [];
   if (isCutShort(rotation)) {
-    warnings.push(`The old key ends by itself at ${instant(rotation.oldKeyEndsAt)}, before the overlap is over.`);
+    warnings.push(
+      `The old key ends by itself at ${instant(rotation.oldKeyEndsAt)}, before the overlap is over.`,
+    );
   }
   const { completedAt } = rotation;
-  const late = assessment.callers.filter((caller) => completedAt !== null && caller.lastSeenOldAt >= completedAt);
+  const late = assessment.callers.filter(
+    (caller) => completedAt !== null && caller.lastSeenOldAt >= completedAt,
+  );
   if (late.length > 0) {
-    warnings.push(`Refused since the completion, still presenting the old key: ${late.map((one) => one.name).join(", ")}.`);
+    warnings.push(
+      `Refused since the completion, still presenting the old key: ${late.map((one) => one.name).join(", ")}.`,
+    );
   }
   return warnings;
 }

@@ -1,4 +1,4 @@
-import { type FieldError, Refusal, type RefusalCode } from "../authority/errors.ts";
+import { type FieldError, REFUSAL_CODES, Refusal, type RefusalCode } from "../authority/errors.ts";
 
 /** What the HTTP face itself declines, before anybody was asked. */
 export const HTTP_PROBLEM_CODES = [
@@ -10,11 +10,17 @@ export const HTTP_PROBLEM_CODES = [
   "credential_in_url",
   "route_not_found",
   "method_not_allowed",
+  "key_not_allowed",
+  "proxy_key_refused",
+  "verdict_stale",
   "internal_error",
 ] as const;
 
 export type HttpProblemCode = (typeof HTTP_PROBLEM_CODES)[number];
 export type ProblemCode = RefusalCode | HttpProblemCode;
+
+/** Every code that a problem can bear; the document lists them. */
+export const PROBLEM_CODES: readonly ProblemCode[] = [...REFUSAL_CODES, ...HTTP_PROBLEM_CODES];
 
 /** The status and the short title of every problem. A new code does not compile until it stands here. */
 export const PROBLEMS: Readonly<Record<ProblemCode, { readonly status: number; readonly title: string }>> = {
@@ -48,6 +54,9 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { readonly status: number; r
   credential_in_url: { status: 400, title: "A credential must not stand in a URL" },
   route_not_found: { status: 404, title: "No such route" },
   method_not_allowed: { status: 405, title: "Not with this method" },
+  key_not_allowed: { status: 403, title: "The key is good, but not for this" },
+  proxy_key_refused: { status: 403, title: "The proxy's own key is not good" },
+  verdict_stale: { status: 503, title: "No verdict can be vouched for now" },
   internal_error: { status: 500, title: "Something is wrong on our side" },
 };
 
@@ -59,40 +68,32 @@ export interface Problem {
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Where the page of a problem code is, from the service itself. */
-export function problemType(code: ProblemCode): string {
-  return `/docs/errors#${code}`;
-}
+/** Writes a problem as an answer. */
+export type Answering = (problem: Problem) => Response;
 
-/** The body of a problem (RFC 9457). */
-export function problemBody(problem: Problem): Readonly<Record<string, unknown>> {
-  const { status, title } = PROBLEMS[problem.code];
-  return {
-    type: problemType(problem.code),
-    title,
-    status,
-    code: problem.code,
-    detail: problem.detail,
-    ...(problem.errors !== undefined && problem.errors.length > 0 ? { errors: problem.errors } : {}),
-    ...problem.extensions,
+/** Answers with problems (RFC 9457) whose `type` leads to their section in the page served at `/docs/errors`. */
+export function createAnswering(publicUrl: string | null): Answering {
+  const page = `${publicUrl?.replace(/\/+$/, "") ?? ""}/docs/errors#`;
+  return (problem) => {
+    const { code, detail, errors } = problem;
+    const { status, title } = PROBLEMS[code];
+    const named = errors !== undefined && errors.length > 0 ? { errors } : {};
+    const body = { ...problem.extensions, type: `${page}${code}`, title, status, code, detail, ...named };
+    return new Response(JSON.stringify(body), {
+      status,
+      headers: {
+        "content-type": "application/problem+json",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        ...(status === 401 ? { "www-authenticate": 'Bearer realm="keyturn"' } : {}),
+        ...problem.headers,
+      },
+    });
   };
 }
 
-export function problemResponse(problem: Problem): Response {
-  const { status } = PROBLEMS[problem.code];
-  return new Response(JSON.stringify(problemBody(problem)), {
-    status,
-    headers: {
-      "content-type": "application/problem+json",
-      "cache-control": "no-store",
-      ...(status === 401 ? { "www-authenticate": 'Bearer realm="keyturn"' } : {}),
-      ...problem.headers,
-    },
-  });
-}
-
 /** A refusal of the core as a problem. Its private cause stays behind. */
-export function problemOf(refusal: Refusal): Problem {
+function problemOf(refusal: Refusal): Problem {
   return {
     code: refusal.code,
     detail: refusal.message,

@@ -13,7 +13,7 @@ export const BODY_LIMIT_BYTES = 65_536;
  * Longest time a body may take to arrive, in seconds, counted from the call of `readBody`. A deadline for
  * the whole body: a sender that drips one byte at a time gains nothing by never falling silent.
  */
-export const BODY_DEADLINE_SECONDS = 10;
+const BODY_DEADLINE_SECONDS = 10;
 
 /**
  * How often late bodies are looked for, in milliseconds. A body that would be late before the next look is
@@ -49,45 +49,73 @@ const TOO_LARGE: BodyFailure = { ok: false, reason: "too_large" };
 const TOO_SLOW: BodyFailure = { ok: false, reason: "too_slow" };
 const ABORTED: BodyFailure = { ok: false, reason: "aborted" };
 
-/** A body still arriving: when it is late, and how to give up on it. */
-interface PendingBody {
+/**
+ * A body still arriving: when it is late, and what becomes of it. The first outcome counts, whatever comes after.
+ *
+ * All of them hang together in a list, and one repeating timer looks them over, instead of one timer for each request:
+ * setting and clearing a timer costs the verify path about a tenth of its rate. A list rather than a set, and methods
+ * rather than closures, because each request comes by: together 0.7 µs of 17.
+ */
+class Arrival {
   readonly dueMilliseconds: number;
-  readonly giveUp: (result: BodyFailure) => void;
+  readonly #settled: (result: BodyResult) => void;
+  #before: Arrival | null = null;
+  #after: Arrival | null = null;
+  #isOpen = true;
+
+  constructor(deadlineMilliseconds: number, settled: (result: BodyResult) => void) {
+    this.dueMilliseconds = performance.now() + deadlineMilliseconds;
+    this.#settled = settled;
+    this.#after = newest;
+    if (newest !== null) newest.#before = this;
+    newest = this;
+    pendingBodies += 1;
+    if (sweepTimer === undefined) {
+      sweepTimer = setInterval(sweep, SWEEP_MILLISECONDS);
+      sweepTimer.unref();
+    }
+  }
+
+  /** The one that arrived before this one. */
+  get next(): Arrival | null {
+    return this.#after;
+  }
+
+  settle(result: BodyResult): void {
+    if (this.leave()) this.#settled(result);
+  }
+
+  /** Takes it off the list; false when it was off already. */
+  leave(): boolean {
+    if (!this.#isOpen) return false;
+    this.#isOpen = false;
+    pendingBodies -= 1;
+    if (this.#before === null) newest = this.#after;
+    else this.#before.#after = this.#after;
+    if (this.#after !== null) this.#after.#before = this.#before;
+    return true;
+  }
 }
 
-/**
- * Every body still arriving. One repeating timer looks them all over, instead of one timer for each
- * request: setting and clearing a timer costs the verify path about a tenth of its rate.
- */
-const pendingBodies = new Set<PendingBody>();
+let newest: Arrival | null = null;
+let pendingBodies = 0;
 let sweepTimer: ReturnType<typeof setInterval> | undefined;
 
 /** Cuts off the late bodies. Stops the timer once nothing is arriving, so an idle service does not wake. */
 function sweep(): void {
   const cutOff = performance.now() + SWEEP_MILLISECONDS;
-  for (const body of pendingBodies) {
-    if (body.dueMilliseconds <= cutOff) {
-      pendingBodies.delete(body);
-      body.giveUp(TOO_SLOW);
-    }
+  for (let body = newest; body !== null; body = body.next) {
+    if (body.dueMilliseconds <= cutOff) body.settle(TOO_SLOW);
   }
-  if (pendingBodies.size === 0) {
+  if (newest === null) {
     clearInterval(sweepTimer);
     sweepTimer = undefined;
   }
 }
 
-function watch(body: PendingBody): void {
-  pendingBodies.add(body);
-  if (sweepTimer === undefined) {
-    sweepTimer = setInterval(sweep, SWEEP_MILLISECONDS);
-    sweepTimer.unref();
-  }
-}
-
 /** How many bodies are still arriving, for the metrics and for tests that none is forgotten. */
 export function countPendingBodies(): number {
-  return pendingBodies.size;
+  return pendingBodies;
 }
 
 /**
@@ -103,40 +131,62 @@ export function countPendingBodies(): number {
  * document before this function has a say. Memory does not grow with it: unread bytes stay in the socket.
  */
 export function readBody(request: Request, options?: ReadBodyOptions): Promise<BodyResult> {
+  return readBodyThen(request, (body) => body, options);
+}
+
+/**
+ * Reads a body as `readBody` does and resolves with what `then` makes of it: one promise less for the verify path.
+ * Rejects with what `then` throws.
+ */
+export function readBodyThen<T>(
+  request: Request,
+  then: (body: BodyResult) => T | Promise<T>,
+  options?: ReadBodyOptions,
+): Promise<T> {
   const limitBytes = options?.limitBytes ?? BODY_LIMIT_BYTES;
   const deadlineMilliseconds = options?.deadlineMilliseconds ?? BODY_DEADLINE_SECONDS * 1000;
   const declaredLength = request.headers.get("content-length");
   if (declaredLength === null) {
-    return readUndeclared(request, limitBytes, deadlineMilliseconds);
+    return readUndeclared(request, limitBytes, deadlineMilliseconds).then(then);
   }
   // Written so that a length which is not a number counts as too large.
   if (!(Number(declaredLength) <= limitBytes)) {
-    return Promise.resolve(TOO_LARGE);
+    return Promise.resolve(TOO_LARGE).then(then);
   }
-  return readDeclared(request, deadlineMilliseconds);
+  return readDeclared(request, deadlineMilliseconds, then);
 }
 
-function readDeclared(request: Request, deadlineMilliseconds: number): Promise<BodyResult> {
+/**
+ * Whether a body nobody has read may go on for longer than we care to wait. Answer with `Connection: close` then; a
+ * short one is let pass, so that a client with a bad key does not lose its connection each time.
+ */
+export function mayBeEndless(request: Request): boolean {
+  const declaredLength = request.headers.get("content-length");
+  if (declaredLength === null) return request.headers.has("transfer-encoding");
+  return !(Number(declaredLength) <= BODY_LIMIT_BYTES);
+}
+
+function readDeclared<T>(
+  request: Request,
+  deadlineMilliseconds: number,
+  then: (body: BodyResult) => T | Promise<T>,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const body: PendingBody = {
-      dueMilliseconds: performance.now() + deadlineMilliseconds,
-      giveUp: resolve,
-    };
-    watch(body);
+    const body = new Arrival(deadlineMilliseconds, (result) => {
+      try {
+        resolve(then(result));
+      } catch (error) {
+        reject(error);
+      }
+    });
     // Both outcomes stay handled after the sweep gave up: closing the connection then rejects the read, and
     // a rejection nobody handles ends the process.
     request.text().then(
-      (text) => {
-        pendingBodies.delete(body);
-        resolve({ ok: true, text });
-      },
+      (text) => body.settle({ ok: true, text }),
       (error: unknown) => {
-        pendingBodies.delete(body);
-        if (isAlreadyRead(error)) {
-          reject(error);
-        } else {
-          resolve(failureOf(error));
-        }
+        if (!isAlreadyRead(error)) return body.settle(failureOf(error));
+        body.leave();
+        reject(error);
       },
     );
   });
@@ -151,38 +201,34 @@ async function readUndeclared(
     return { ok: true, text: "" };
   }
   const reader = request.body.getReader();
-  let failure: BodyFailure | undefined;
-  const giveUp = (result: BodyFailure): void => {
-    failure ??= result;
+  let outcome: BodyResult | undefined;
+  const body = new Arrival(deadlineMilliseconds, (result) => {
+    outcome = result;
     // Ends the read below. Cancelling a stream that has just failed rejects, and says nothing new.
-    reader.cancel().catch(() => {});
-  };
-  const body: PendingBody = { dueMilliseconds: performance.now() + deadlineMilliseconds, giveUp };
-  watch(body);
+    if (!result.ok) reader.cancel().catch(() => {});
+  });
   const decoder = new TextDecoder();
   let text = "";
   let receivedBytes = 0;
   try {
-    for (;;) {
+    while (outcome === undefined) {
       const { done, value } = await reader.read();
-      if (failure !== undefined) {
-        return failure;
-      }
+      if (outcome !== undefined) break;
       if (done) {
-        return { ok: true, text: text + decoder.decode() };
+        body.settle({ ok: true, text: text + decoder.decode() });
+        break;
       }
       receivedBytes += value.byteLength;
       if (receivedBytes > limitBytes) {
-        giveUp(TOO_LARGE);
-        return TOO_LARGE;
+        body.settle(TOO_LARGE);
+        break;
       }
       text += decoder.decode(value, { stream: true });
     }
   } catch (error) {
-    return failure ?? failureOf(error);
-  } finally {
-    pendingBodies.delete(body);
+    body.settle(failureOf(error));
   }
+  return outcome ?? ABORTED;
 }
 
 function isAlreadyRead(error: unknown): boolean {

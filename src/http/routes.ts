@@ -5,13 +5,13 @@ import type { AccountId, KeyId, OwnerId, RotationId, ServiceAccountId } from "..
 import type { Issued } from "../authority/keys/issue.ts";
 import type { Key, Owner } from "../authority/keys/key.ts";
 import type { Braked } from "../authority/keys/suspend-key.ts";
-import { OPERATIONS as does, READINGS as asks } from "../authority/operations.ts";
+import { READINGS as asks, OPERATIONS as does } from "../authority/operations.ts";
 import { viewOf } from "../authority/rotations/read-rotations.ts";
 import type { Rotated } from "../authority/rotations/rotate-key.ts";
 import type { Rotation, RotationPlan } from "../authority/rotations/rotation.ts";
 import type { Instant } from "../authority/time.ts";
 import { ask, change, type Route } from "./call.ts";
-import { decodeCursor, encodeCursor, page, pageRequest } from "./paging.ts";
+import { badCursor, decodeCursor, encodeCursor, page, pageRequest } from "./paging.ts";
 import {
   presentAccount,
   presentCaller,
@@ -25,10 +25,10 @@ import * as schema from "./schemas.ts";
 type Params = Readonly<Record<string, string>>;
 
 // Ids are not checked for their form: a wrong one is answered like one of another account (R10).
-const keyId = (params: Params) => (params["id"] ?? "") as KeyId;
-const rotationId = (params: Params) => (params["id"] ?? "") as RotationId;
-const serviceAccountId = (params: Params) => (params["id"] ?? "") as ServiceAccountId;
-const accountId = (params: Params) => (params["id"] ?? "") as AccountId;
+const keyId = (params: Params) => (params.id ?? "") as KeyId;
+const rotationId = (params: Params) => (params.id ?? "") as RotationId;
+const serviceAccountId = (params: Params) => (params.id ?? "") as ServiceAccountId;
+const accountId = (params: Params) => (params.id ?? "") as AccountId;
 
 interface RightsBody {
   readonly role?: OwnRights["role"] | undefined;
@@ -87,7 +87,10 @@ async function rotationNow(rotation: Rotation, authority: Authority) {
 }
 
 async function rotatedNow(rotated: Rotated, authority: Authority) {
-  return { rotation: await rotationNow(rotated.rotation, authority), ...(await issuedNow(rotated, authority)) };
+  return {
+    rotation: await rotationNow(rotated.rotation, authority),
+    ...(await issuedNow(rotated, authority)),
+  };
 }
 
 const forced = (query: z.output<typeof schema.forceQuery>) => query.force === "true";
@@ -117,9 +120,12 @@ export const ROUTES: readonly Route[] = [
     body: schema.accountBody,
     status: 201,
     answer: schema.accountIssuedAnswer,
-    codes: ["name_taken", "rights_exceeded", "already_in_use"],
+    codes: ["name_taken", "rights_exceeded", "key_revoked", "already_in_use"],
     input: ({ body }) => body,
-    present: async (made, authority) => ({ account: presentAccount(made.account), ...(await issuedNow(made, authority)) }),
+    present: async (made, authority) => ({
+      account: presentAccount(made.account),
+      ...(await issuedNow(made, authority)),
+    }),
   }),
   ask({
     method: "get",
@@ -164,7 +170,7 @@ export const ROUTES: readonly Route[] = [
     body: schema.serviceAccountBody,
     status: 201,
     answer: schema.serviceAccountAnswer,
-    codes: ["name_taken", "rights_exceeded"],
+    codes: ["not_found", "name_taken", "rights_exceeded"],
     input: ({ body }) => ({ name: body.name, own: ownRights(body) }),
     present: presentServiceAccount,
   }),
@@ -300,7 +306,7 @@ export const ROUTES: readonly Route[] = [
     body: schema.rotationBody,
     status: 201,
     answer: schema.rotatedAnswer,
-    codes: ["key_not_active", "rotation_open", "key_revoked", "already_in_use"],
+    codes: ["rotation_open", "key_revoked", "already_in_use"],
     input: ({ body, now }) => ({ plan: planOf(body, now) }),
     present: rotatedNow,
   }),
@@ -420,7 +426,11 @@ export const ROUTES: readonly Route[] = [
       until: query.until ?? now + 60_000,
     }),
     present: (counts) => ({
-      data: counts.map((one) => ({ from: new Date(one.from).toISOString(), code: one.code, count: one.count })),
+      data: counts.map((one) => ({
+        from: new Date(one.from).toISOString(),
+        code: one.code,
+        count: one.count,
+      })),
       next_cursor: null,
     }),
   }),
@@ -434,7 +444,14 @@ export const ROUTES: readonly Route[] = [
     body: schema.rotationBody,
     status: 201,
     answer: schema.rotatedAnswer,
-    codes: ["not_found", "key_not_active", "rotation_open", "rights_exceeded", "key_revoked", "already_in_use"],
+    codes: [
+      "not_found",
+      "key_not_active",
+      "rotation_open",
+      "rights_exceeded",
+      "key_revoked",
+      "already_in_use",
+    ],
     input: ({ params, body, now }) => ({ keyId: keyId(params), plan: planOf(body, now) }),
     present: rotatedNow,
   }),
@@ -474,7 +491,11 @@ export const ROUTES: readonly Route[] = [
     codes: ["not_found", "rotation_state"],
     input: ({ params, body, now }) => ({
       id: rotationId(params),
-      by: { overlapSeconds: body.overlap, deadlineAt: deadlineOf(body.deadline, now), completion: body.completion },
+      by: {
+        overlapSeconds: body.overlap,
+        deadlineAt: deadlineOf(body.deadline, now),
+        completion: body.completion,
+      },
     }),
     present: rotationNow,
   }),
@@ -486,7 +507,7 @@ export const ROUTES: readonly Route[] = [
     does: does.completeRotation,
     body: schema.switchBody,
     answer: schema.rotationAnswer,
-    codes: ["not_found", "rotation_state", "not_safe_to_complete"],
+    codes: ["not_found", "rotation_state", "not_safe_to_complete", "last_root_key"],
     input: ({ params, body }) => ({ id: rotationId(params), force: body.force }),
     present: rotationNow,
   }),
@@ -509,7 +530,7 @@ export const ROUTES: readonly Route[] = [
     does: does.cancelRotation,
     body: schema.switchBody,
     answer: schema.rotationAnswer,
-    codes: ["not_found", "rotation_state", "successor_in_use"],
+    codes: ["not_found", "rotation_state", "successor_in_use", "last_root_key"],
     input: ({ params, body }) => ({ id: rotationId(params), force: body.force }),
     present: rotationNow,
   }),
@@ -564,7 +585,10 @@ export const ROUTES: readonly Route[] = [
       limit: query.limit,
     }),
     present: (rows, { limit }) => ({
-      data: rows.map((row) => ({ ...z.record(z.string(), z.unknown()).parse(JSON.parse(row.text)), chain_hash: row.chainHash })),
+      data: rows.map((row) => ({
+        ...z.record(z.string(), z.unknown()).parse(JSON.parse(row.text)),
+        chain_hash: row.chainHash,
+      })),
       next_cursor: rows.length < limit ? null : encodeCursor(String(rows.at(-1)?.seq)),
     }),
   }),
@@ -572,5 +596,8 @@ export const ROUTES: readonly Route[] = [
 
 function auditCursor(cursor: string | undefined): number | null {
   const before = decodeCursor(cursor);
-  return before === null ? null : Number(before) || 0;
+  if (before === null) return null;
+  // The cursor of another list is well-formed, and means nothing here.
+  if (!/^\d{1,15}$/.test(before)) throw badCursor();
+  return Number(before);
 }

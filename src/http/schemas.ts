@@ -1,15 +1,17 @@
 import { z } from "@hono/zod-openapi";
-import { canonicalBlock } from "../authority/access/addresses.ts";
+import { canonicalAddress, canonicalBlock } from "../authority/access/addresses.ts";
 import { isScope } from "../authority/access/rights.ts";
 import { isCallerName, LONGEST_CALLER_NAME } from "../authority/callers/caller.ts";
 import { KEY_STATES } from "../authority/keys/key.ts";
 import { VERDICT_CODES } from "../authority/keys/verdict.ts";
 import { COMPLETIONS, ROTATION_STATES } from "../authority/rotations/rotation.ts";
 import { parseInstant, parseSpan } from "../authority/time.ts";
+import { PROBLEM_CODES } from "./problems.ts";
 
 // Everything that comes in is `strictObject`: an unknown field is an error, never ignored (R3, mass assignment).
 
-const MOST_LIST_ITEMS = 100;
+export const MOST_LIST_ITEMS = 100;
+export const MOST_IN_BATCH = 100;
 
 /** One line of well-formed text that people will read. */
 function line(longest: number) {
@@ -17,7 +19,10 @@ function line(longest: number) {
     .string()
     .min(1)
     .max(longest)
-    .refine((text) => text.isWellFormed() && !/\p{Cc}/u.test(text), "must be well-formed text without control characters");
+    .refine(
+      (text) => text.isWellFormed() && !/\p{Cc}/u.test(text),
+      "must be well-formed text without control characters",
+    );
 }
 
 const span = z
@@ -29,7 +34,11 @@ const span = z
     context.addIssue({ code: "custom", message: parsed.message });
     return z.NEVER;
   })
-  .openapi({ type: "string", examples: ["7d", "1d12h"], description: "A span: whole numbers with s m h d w M (30 d) or y." });
+  .openapi({
+    type: "string",
+    examples: ["7d", "1d12h"],
+    description: "A span: whole numbers with s m h d w M (30 d) or y.",
+  });
 
 const instant = z
   .string()
@@ -56,12 +65,18 @@ const spanOrInstant = z
   })
   .openapi({ type: "string", examples: ["30d", "2027-01-31T12:00:00Z"] });
 
-const name = z.string().max(1_000).openapi({ description: "1 to 120 characters on one line.", examples: ["billing-worker"] });
+const name = z
+  .string()
+  .max(1_000)
+  .openapi({ description: "1 to 120 characters on one line.", examples: ["billing-worker"] });
 const id = z.string().max(64);
 const role = z.enum(["none", "viewer", "editor", "admin"]);
 const scope = z
   .string()
-  .refine(isScope, "must be segments of a-z 0-9 _ . - joined by colons, such as invoices:read, invoices:* or *")
+  .refine(
+    isScope,
+    "must be segments of a-z 0-9 _ . - joined by colons, such as invoices:read, invoices:* or *",
+  )
   .openapi({ examples: ["invoices:read"] });
 const scopes = z.array(scope).max(MOST_LIST_ITEMS);
 const block = z
@@ -109,7 +124,11 @@ export const keyBody = z
   .strictObject({
     name,
     owner_id: id.openapi({ description: "The service account that will own the key." }),
-    ttl: z.string().max(64).optional().openapi({ description: "A span, or `never` by name. 90d unless said.", examples: ["90d"] }),
+    ttl: z
+      .string()
+      .max(64)
+      .optional()
+      .openapi({ description: "A span, or `never` by name. 90d unless said.", examples: ["90d"] }),
     expires_at: z.string().max(64).optional().openapi({ format: "date-time" }),
     role: role.nullish(),
     scopes: scopes.nullish(),
@@ -130,7 +149,9 @@ export const keyPatch = z
   })
   .openapi("KeyUpdate");
 
-export const brakeBody = z.strictObject({ reason: reason.optional(), force: force.optional() }).openapi("Brake");
+export const brakeBody = z
+  .strictObject({ reason: reason.optional(), force: force.optional() })
+  .openapi("Brake");
 
 const completion = z.enum(COMPLETIONS);
 
@@ -163,11 +184,18 @@ export const brownoutBody = z
   })
   .openapi("BrownoutAnnounce");
 
-export const dismissalBody = z.strictObject({ caller: z.string().min(1).max(300), reason }).openapi("Dismissal");
+export const dismissalBody = z
+  .strictObject({ caller: z.string().min(1).max(300), reason })
+  .openapi("Dismissal");
 
 const callerName = z
   .string()
   .refine(isCallerName, `must be up to ${LONGEST_CALLER_NAME} letters, digits, spaces and . _ : / @ + -`);
+
+/** Whether a text can have been a User-Agent header; anything else was made up on the way. */
+export function isAgent(text: string): boolean {
+  return text.isWellFormed() && !/[\0\r\n]/.test(text);
+}
 
 /** Parsed by hand on the hot path; this is its document, and the judge of what the hand declines. */
 export const verifyBody = z
@@ -178,14 +206,24 @@ export const verifyBody = z
     caller: z
       .strictObject({
         name: callerName.optional(),
-        ip: z.string().max(64).optional(),
-        user_agent: z.string().max(1_000).optional(),
+        ip: z
+          .string()
+          .max(64)
+          .refine((text) => canonicalAddress(text) !== undefined, "must be an IPv4 or IPv6 address")
+          .optional(),
+        user_agent: z
+          .string()
+          .max(1_000)
+          .refine(isAgent, "must be a text that an HTTP header can hold")
+          .optional(),
       })
       .optional(),
   })
   .openapi("Verification");
 
-export const verifyBatchBody = z.strictObject({ keys: z.array(verifyBody).min(1).max(100) }).openapi("VerificationBatch");
+export const verifyBatchBody = z
+  .strictObject({ keys: z.array(verifyBody).min(1).max(MOST_IN_BATCH) })
+  .openapi("VerificationBatch");
 
 // Queries.
 
@@ -221,7 +259,10 @@ export const usageQuery = z.strictObject({
   until: instant.optional(),
 });
 export const forceQuery = z.strictObject({ force: z.enum(["true", "false"]).optional() });
-export const forwardAuthQuery = z.object({ scope: z.union([scope, z.array(scope)]).optional(), role: role.optional() });
+export const forwardAuthQuery = z.object({
+  scope: z.union([scope, z.array(scope)]).optional(),
+  role: role.optional(),
+});
 
 // Answers.
 
@@ -257,7 +298,9 @@ const keyMembers = {
   role: role.openapi({ description: "Effective: the key's and its owner's." }),
   scopes: z.array(z.string()).openapi({ description: "Effective: what the key and its owner both have." }),
   allowed_ips: z.array(z.string()).nullable().openapi({ description: "Effective; null is any address." }),
-  inherits: z.array(z.enum(["role", "scopes", "allowed_ips"])).openapi({ description: "What the key leaves to its owner." }),
+  inherits: z
+    .array(z.enum(["role", "scopes", "allowed_ips"]))
+    .openapi({ description: "What the key leaves to its owner." }),
   metadata: z.record(z.string(), z.string()),
   created_at: at,
   expires_at: at.nullable(),
@@ -273,7 +316,9 @@ export const brakedKeyAnswer = keyAnswer.extend({ in_use_by: inUseBy }).openapi(
 
 const secret = z.string().openapi({ description: "The key's plain text. It is told once." });
 export const issuedAnswer = z.object({ key: keyAnswer, secret }).openapi("IssuedKey");
-export const accountIssuedAnswer = z.object({ account: accountAnswer, key: keyAnswer, secret }).openapi("IssuedAccount");
+export const accountIssuedAnswer = z
+  .object({ account: accountAnswer, key: keyAnswer, secret })
+  .openapi("IssuedAccount");
 
 const blockReason = z.object({ code: z.string(), message: z.string(), callers: z.array(z.string()) });
 const brownoutAnswer = z.object({
@@ -332,13 +377,17 @@ export const rotationAnswer = z
         user_agent: z.string().nullable(),
       }),
     ),
-    new_callers: z.array(z.string()).openapi({ description: "Callers of the successor that the old key never saw." }),
+    new_callers: z
+      .array(z.string())
+      .openapi({ description: "Callers of the successor that the old key never saw." }),
     dismissals: z.array(z.object({ caller: z.string(), reason: z.string(), at })),
     brownouts: z.array(brownoutAnswer),
   })
   .openapi("Rotation");
 
-export const rotatedAnswer = z.object({ rotation: rotationAnswer, key: keyAnswer, secret }).openapi("StartedRotation");
+export const rotatedAnswer = z
+  .object({ rotation: rotationAnswer, key: keyAnswer, secret })
+  .openapi("StartedRotation");
 
 export const callerAnswer = z
   .object({
@@ -354,7 +403,9 @@ export const callerAnswer = z
   })
   .openapi("Caller");
 
-export const usageAnswer = z.object({ from: at, code: z.enum(VERDICT_CODES), count: z.number() }).openapi("UsageCount");
+export const usageAnswer = z
+  .object({ from: at, code: z.enum(VERDICT_CODES), count: z.number() })
+  .openapi("UsageCount");
 
 export const auditAnswer = z
   .object({
@@ -403,7 +454,7 @@ export const problemAnswer = z
     type: z.string(),
     title: z.string(),
     status: z.number(),
-    code: z.string(),
+    code: z.enum(PROBLEM_CODES),
     detail: z.string(),
     errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
   })

@@ -1,5 +1,6 @@
 import type { HttpFace, HttpParts } from "./app.ts";
 import { createHttpFace } from "./app.ts";
+import { createAnswering } from "./problems.ts";
 
 export interface ServeOptions extends Omit<HttpParts, "peerOf"> {
   readonly host: string;
@@ -30,13 +31,17 @@ export function startServer(options: ServeOptions): RunningServer {
     peerOf: (request) => server?.requestIP(request)?.address,
   });
   const tls =
-    options.tls === null ? {} : { tls: { cert: Bun.file(options.tls.certFile), key: Bun.file(options.tls.keyFile) } };
+    options.tls === null
+      ? {}
+      : { tls: { cert: Bun.file(options.tls.certFile), key: Bun.file(options.tls.keyFile) } };
   server = Bun.serve({
     hostname: options.host,
     port: options.port,
     maxRequestBodySize: RUNTIME_BODY_LIMIT,
     idleTimeout: IDLE_SECONDS,
     development: false,
+    // On unless said, where development is off: two servers would share the port, and each get half of the requests.
+    reusePort: false,
     ...tls,
     routes: {
       "/v1/keys/verify": { POST: face.verify },
@@ -46,7 +51,10 @@ export function startServer(options: ServeOptions): RunningServer {
     fetch: face.fetch,
     error: (error) => {
       options.log.error(error);
-      return new Response(null, { status: 500 });
+      return createAnswering(options.publicUrl)({
+        code: "internal_error",
+        detail: "Something is wrong on our side.",
+      });
     },
   });
   const metricsServer =
@@ -56,6 +64,7 @@ export function startServer(options: ServeOptions): RunningServer {
           hostname: options.host,
           port: options.metricsPort,
           development: false,
+          reusePort: false,
           routes: { "/metrics": { GET: face.metrics } },
           fetch: () => new Response(null, { status: 404 }),
         });
@@ -64,7 +73,10 @@ export function startServer(options: ServeOptions): RunningServer {
     url: serving.url.href.replace(/\/$/, ""),
     metricsUrl: metricsServer === null ? null : `${metricsServer.url.href}metrics`,
     stop: async () => {
-      await Promise.race([serving.stop(), new Promise((resolve) => setTimeout(resolve, STOP_SECONDS * 1000).unref())]);
+      await Promise.race([
+        serving.stop(),
+        new Promise((resolve) => setTimeout(resolve, STOP_SECONDS * 1000).unref()),
+      ]);
       await serving.stop(true);
       await metricsServer?.stop(true);
     },

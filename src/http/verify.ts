@@ -1,10 +1,10 @@
 import type { z } from "@hono/zod-openapi";
-import { canonicalAddress } from "../authority/access/addresses.ts";
 import type { Authority } from "../authority/authority.ts";
-import { type CallerSighting, isCallerName } from "../authority/callers/caller.ts";
+import { isCallerName } from "../authority/callers/caller.ts";
+import type { Timekeeper } from "../authority/clock.ts";
 import type { AccountId } from "../authority/ids.ts";
-import type { KnownKey, Verdict } from "../authority/keys/verifier.ts";
 import type { Requirement } from "../authority/keys/verdict.ts";
+import type { KnownKey, Verdict } from "../authority/keys/verifier.ts";
 import { BROWNOUT_NOTICE_SECONDS, brownoutNow } from "../authority/rotations/brownout.ts";
 import { dueAt } from "../authority/rotations/rotation.ts";
 import { formatInstant, type Instant } from "../authority/time.ts";
@@ -13,9 +13,11 @@ import type { ClientAddress } from "./client-address.ts";
 import { presentedBy } from "./credentials.ts";
 import type { Metrics } from "./metrics.ts";
 import { presentKnownKey } from "./present.ts";
-import { asProblem, HttpProblem, problemResponse } from "./problems.ts";
-import { readBody } from "./read-body.ts";
-import { type verdictAnswer, verifyBatchBody, verifyBody } from "./schemas.ts";
+import { type Answering, asProblem, HttpProblem, type Problem } from "./problems.ts";
+import { type BodyResult, mayBeEndless, readBodyThen } from "./read-body.ts";
+import { type verdictAnswer, verifyBatchBody } from "./schemas.ts";
+import { Sender } from "./sender.ts";
+import { checkedVerification, plainBatch, type Verification, verificationIn } from "./verification.ts";
 
 /** What the verify paths need of the server. */
 export interface VerifyParts {
@@ -24,18 +26,15 @@ export interface VerifyParts {
   readonly metrics: Metrics;
   readonly peerOf: (request: Request) => string | undefined;
   readonly refuseQuery: (request: Request) => void;
+  readonly answer: Answering;
   readonly onError: (error: unknown) => Response;
 }
 
-interface Asked {
-  readonly key: string;
-  readonly ask: Requirement;
-  readonly caller: CallerSighting;
-}
-
-const VERIFY_SCOPE: Requirement["scopes"] = ["keyturn:keys.verify"];
+const MAY_VERIFY: Requirement = { scopes: ["keyturn:keys.verify"] };
 // Shared, because a fresh literal for each answer costs a tenth of the rate; `Response` copies it.
-const JSON_ANSWER = { headers: new Headers({ "content-type": "application/json", "cache-control": "no-store" }) };
+const JSON_ANSWER = {
+  headers: new Headers({ "content-type": "application/json", "cache-control": "no-store" }),
+};
 
 /** `POST /v1/keys/verify` and `/verify/batch`, apart from the other routes because every request of an API passes here. */
 export function createVerify(parts: VerifyParts) {
@@ -46,55 +45,90 @@ export function createVerify(parts: VerifyParts) {
   function verifierAccount(request: Request): AccountId | Promise<AccountId> {
     const presented = presentedBy(request.headers.get("authorization"));
     if (presented === undefined) throw noKey();
-    const address = parts.clientAddress(parts.peerOf(request), request.headers.get("x-forwarded-for"));
-    const verdict = verifier.verify(presented, { scopes: VERIFY_SCOPE, address }, { name: ownCaller(request), address }, null);
-    return verdict instanceof Promise ? verdict.then(accountOf) : accountOf(verdict);
+    const sender = new Sender(ownCaller(request), MAY_VERIFY, request, parts);
+    const verdict = verifier.verify(presented, sender, sender, null);
+    if (!(verdict instanceof Promise)) return accountOf(verdict);
+    sender.remember();
+    return verdict.then(accountOf);
   }
 
-  async function respond(request: Request, answer: (account: AccountId, text: string) => Promise<string> | string) {
+  // Plain promises: an async function would make one more of them for each request, and a turn of the queue.
+  function respond(request: Request, answer: AnswerTo): Response | Promise<Response> {
     try {
       parts.refuseQuery(request);
       assertJson(request);
       // Before the body: nobody without a key gets to make us read one.
       const account = verifierAccount(request);
-      const body = await readBody(request);
-      if (!body.ok) return bodyProblem(body.reason);
-      const text = answer(account instanceof Promise ? await account : account, body.text);
-      return new Response(typeof text === "string" ? text : await text, JSON_ANSWER);
+      if (typeof account === "string")
+        return readBodyThen(request, (body) => respondTo(body, request, account, answer));
+      return account.then(
+        (id) => readBodyThen(request, (body) => respondTo(body, request, id, answer)),
+        (error) => failed(error, request),
+      );
     } catch (error) {
-      return failed(error);
+      return failed(error, request);
     }
   }
 
-  function failed(error: unknown): Response {
+  function respondTo(
+    body: BodyResult,
+    request: Request,
+    account: AccountId,
+    answer: AnswerTo,
+  ): Response | Promise<Response> {
+    try {
+      if (!body.ok) throw bodyProblem(body.reason);
+      const text = answer(account, body.text);
+      if (typeof text === "string") return new Response(text, JSON_ANSWER);
+      return text.then(
+        (late) => new Response(late, JSON_ANSWER),
+        (error) => failed(error, request),
+      );
+    } catch (error) {
+      return failed(error, request);
+    }
+  }
+
+  function failed(error: unknown, request: Request): Response {
     const problem = asProblem(error);
     if (problem === null) return parts.onError(error);
     metrics.countProblem(problem.code);
-    return problemResponse(problem);
+    return parts.answer(closing(problem, request));
   }
 
-  function verdictText({ key, ask, caller }: Asked, account: AccountId): string | Promise<string> {
+  function verdictText({ key, ask, caller }: Verification, account: AccountId): string | Promise<string> {
     const verdict = verifier.verify(key, ask, caller, account);
-    if (verdict instanceof Promise) return verdict.then(told);
-    return told(verdict);
+    return verdict instanceof Promise ? verdict.then(told) : told(verdict);
   }
 
   function told(verdict: Verdict): string {
     metrics.countVerdict(verdict.code);
-    return textOf(verdict, authority.time.now());
+    return textOf(verdict, authority.time);
   }
 
   return {
-    verify: (request: Request): Promise<Response> =>
-      respond(request, (account, text) => verdictText(askedIn(parseJson(text)), account)),
-    verifyBatch: (request: Request): Promise<Response> =>
-      respond(request, async (account, text) => {
-        const { keys } = checked(verifyBatchBody, parseJson(text));
-        const results: string[] = [];
-        for (const item of keys) results.push(await verdictText(toAsked(item), account));
-        return `{"results":[${results.join(",")}]}`;
+    verify: (request: Request): Response | Promise<Response> =>
+      respond(request, (account, text) => verdictText(verificationIn(parseJson(text)), account)),
+    verifyBatch: (request: Request): Response | Promise<Response> =>
+      respond(request, (account, text) => {
+        const results = batchIn(parseJson(text)).map((item) => verdictText(item, account));
+        return results.every((result) => typeof result === "string")
+          ? batchText(results)
+          : Promise.all(results).then(batchText);
       }),
   };
+}
+
+/** What is answered to a body. */
+type AnswerTo = (account: AccountId, text: string) => string | Promise<string>;
+
+function batchText(results: readonly string[]): string {
+  return `{"results":[${results.join(",")}]}`;
+}
+
+/** All or nothing: a body with one wrong item is refused before any of its keys was looked at. */
+function batchIn(body: unknown): readonly Verification[] {
+  return plainBatch(body) ?? checked(verifyBatchBody, body).keys.map(checkedVerification);
 }
 
 function accountOf(verdict: Verdict): AccountId {
@@ -144,65 +178,18 @@ export function parseJson(text: string): unknown {
   }
 }
 
-export function bodyProblem(reason: "too_large" | "too_slow" | "aborted"): Response {
+export function bodyProblem(reason: "too_large" | "too_slow" | "aborted"): HttpProblem {
   const headers = { connection: "close" };
   if (reason === "too_large") {
-    return problemResponse({ code: "body_too_large", detail: "A body has at most 64 KiB.", headers });
+    return new HttpProblem({ code: "body_too_large", detail: "A body has at most 64 KiB.", headers });
   }
-  return problemResponse({ code: "body_too_slow", detail: "A body must arrive within 10 seconds.", headers });
+  return new HttpProblem({ code: "body_too_slow", detail: "A body must arrive within 10 seconds.", headers });
 }
 
-// The schema is the judge; the hand only says yes to the plain cases, which are nearly all, at a tenth of the price.
-function askedIn(body: unknown): Asked {
-  if (typeof body !== "object" || body === null) return toAsked(checked(verifyBody, body));
-  let known = 0;
-  let key: string | undefined;
-  let name: string | undefined;
-  if ("key" in body && typeof body.key === "string") {
-    key = body.key;
-    known += 1;
-  }
-  if ("caller" in body) {
-    const { caller } = body;
-    if (typeof caller !== "object" || caller === null) return toAsked(checked(verifyBody, body));
-    if (!("name" in caller) || typeof caller.name !== "string" || countMembers(caller) !== 1 || !isPlainName(caller.name)) {
-      return toAsked(checked(verifyBody, body));
-    }
-    name = caller.name;
-    known += 1;
-  }
-  if (key === undefined || known !== countMembers(body)) return toAsked(checked(verifyBody, body));
-  return { key, ask: NOTHING_ASKED, caller: { name } };
-}
-
-const NOTHING_ASKED: Requirement = {};
-
-function countMembers(value: object): number {
-  let count = 0;
-  for (const _ in value) count += 1;
-  return count;
-}
-
-const PLAIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._:/@+ -]{0,99}$/;
-
-function isPlainName(name: string): boolean {
-  return PLAIN_NAME.test(name);
-}
-
-function toAsked(body: z.output<typeof verifyBody>): Asked {
-  const address = body.caller?.ip === undefined ? undefined : canonicalAddress(body.caller.ip);
-  if (body.caller?.ip !== undefined && address === undefined) {
-    throw new HttpProblem({
-      code: "invalid_input",
-      detail: "caller.ip: must be an IPv4 or IPv6 address",
-      errors: [{ field: "caller.ip", message: "must be an IPv4 or IPv6 address" }],
-    });
-  }
-  return {
-    key: body.key,
-    ask: { scopes: body.scopes, role: body.role, address },
-    caller: { name: body.caller?.name, address, agent: body.caller?.user_agent },
-  };
+/** Whoever is refused before its body was read must not keep the connection with a body that never ends. */
+function closing(problem: Problem, request: Request): Problem {
+  if (request.bodyUsed || !mayBeEndless(request)) return problem;
+  return { ...problem, headers: { ...problem.headers, connection: "close" } };
 }
 
 interface Text {
@@ -214,12 +201,14 @@ interface Text {
 /** The answer for a good key is the same until the key changes, so it is written once. */
 const texts = new WeakMap<KnownKey, Text>();
 
-function textOf(verdict: Verdict, now: Instant): string {
+function textOf(verdict: Verdict, time: Timekeeper): string {
   const { code, key } = verdict;
   if (key === null) return `{"valid":false,"code":"${code}"}`;
-  if (code !== "valid") return JSON.stringify(presentVerdict(verdict, key, now));
+  if (code !== "valid") return JSON.stringify(presentVerdict(verdict, key, time.now()));
   const written = texts.get(key);
-  if (written !== undefined && now < written.until) return written.valid;
+  if (written !== undefined && (written.until === Number.POSITIVE_INFINITY || time.now() < written.until))
+    return written.valid;
+  const now = time.now();
   const valid = JSON.stringify(presentVerdict(verdict, key, now));
   texts.set(key, { valid, until: nextChange(key, now) });
   return valid;
@@ -232,10 +221,18 @@ function nextChange({ matched: { brownout } }: KnownKey, now: Instant): Instant 
   return [notice, brownout.startsAt, brownout.endsAt].find((at) => at > now) ?? Number.POSITIVE_INFINITY;
 }
 
-function presentVerdict({ code }: Verdict, { matched }: KnownKey, now: Instant): z.infer<typeof verdictAnswer> {
+function presentVerdict(
+  { code }: Verdict,
+  { matched }: KnownKey,
+  now: Instant,
+): z.infer<typeof verdictAnswer> {
   const { key, owner, rotation, brownout } = matched;
+  // To the old key's users alone: the successor's are not in for it, and its answer is not dropped when it is announced.
   const announced =
-    brownout !== null && brownoutNow(brownout, now) !== "over" && now >= brownout.startsAt - BROWNOUT_NOTICE_SECONDS * 1000;
+    brownout !== null &&
+    rotation?.oldKeyId === key.id &&
+    brownoutNow(brownout, now) !== "over" &&
+    now >= brownout.startsAt - BROWNOUT_NOTICE_SECONDS * 1000;
   return {
     valid: code === "valid",
     code,
@@ -249,7 +246,12 @@ function presentVerdict({ code }: Verdict, { matched }: KnownKey, now: Instant):
             state: rotation.state,
             due_at: formatInstant(dueAt(rotation)),
             ...(announced
-              ? { brownout: { starts_at: formatInstant(brownout.startsAt), ends_at: formatInstant(brownout.endsAt) } }
+              ? {
+                  brownout: {
+                    starts_at: formatInstant(brownout.startsAt),
+                    ends_at: formatInstant(brownout.endsAt),
+                  },
+                }
               : {}),
           },
         }),
