@@ -27,7 +27,12 @@ export const SERVER_VARIABLES = [
 ] as const;
 
 /** Read by the command line and the SDK, not by the server. */
-export const CLIENT_VARIABLES = ["KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_KEY_FILE"] as const;
+const CLIENT_VARIABLES = [
+  "KEYTURN_URL",
+  "KEYTURN_KEY",
+  "KEYTURN_KEY_FILE",
+  "KEYTURN_VERIFY_KEY_FILE",
+] as const;
 
 export interface Config {
   readonly host: string;
@@ -59,7 +64,12 @@ export class ConfigError extends Error {
 }
 
 const port = z.coerce.number("must be a port number").int().min(0).max(65_535, "must be at most 65535");
-const list = z.string().transform((text) => text.split(",").map((part) => part.trim()).filter((part) => part !== ""));
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== ""),
+);
 const brand = z.string().refine(isBrand, "must be 1 to 16 of a-z 0-9, starting with a letter");
 
 const schema = z.object({
@@ -67,7 +77,10 @@ const schema = z.object({
   KEYTURN_PORT: port.default(8420),
   KEYTURN_DATA: z.string().default("./data"),
   KEYTURN_PUBLIC_URL: z.url({ protocol: /^https?$/, error: "must be an http or https URL" }).optional(),
-  KEYTURN_REGION: z.string().refine(isRegion, "must be 1 to 16 of a-z 0-9 -, starting with a letter").optional(),
+  KEYTURN_REGION: z
+    .string()
+    .refine(isRegion, "must be 1 to 16 of a-z 0-9 -, starting with a letter")
+    .optional(),
   KEYTURN_KEY_BRAND: brand.default("kt"),
   KEYTURN_RETIRED_KEY_BRANDS: list.pipe(z.array(brand)).default([]),
   KEYTURN_ROOT_KEY_FILE: z.string().optional(),
@@ -92,7 +105,11 @@ const schema = z.object({
       return 1;
     })
     .default(1),
-  KEYTURN_CACHE_KEYS: z.coerce.number("must be a number").int().min(1_000, "must be at least 1000").default(200_000),
+  KEYTURN_CACHE_KEYS: z.coerce
+    .number("must be a number")
+    .int()
+    .min(1_000, "must be at least 1000")
+    .default(200_000),
   KEYTURN_METRICS_PORT: port.optional(),
   KEYTURN_LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   KEYTURN_TLS: z.literal("terminated-elsewhere", "the only value is terminated-elsewhere").optional(),
@@ -111,8 +128,10 @@ export function readConfig(environment: Environment): Config {
   const problems = parsed.success
     ? []
     : parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-  if (given["KEYTURN_DATABASE_URL"] !== undefined) {
-    problems.push("KEYTURN_DATABASE_URL: this version keeps its data in the embedded database only (KEYTURN_DATA)");
+  if (given.KEYTURN_DATABASE_URL !== undefined) {
+    problems.push(
+      "KEYTURN_DATABASE_URL: this version keeps its data in the embedded database only (KEYTURN_DATA)",
+    );
   }
   if (!parsed.success) throw new ConfigError(problems);
   const env = parsed.data;

@@ -1,4 +1,5 @@
-import { closeSync, existsSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Authority } from "../authority/authority.ts";
 import { perform } from "../authority/operation.ts";
 import { HOST, needsSetup, openSetup, recover, SETUP_TOKEN_SECONDS } from "../authority/setup/setup.ts";
@@ -37,13 +38,19 @@ export async function provideFirstKey(authority: Authority, config: Config, url:
   await perform(authority, recover, HOST, { keep: (secret) => writeNewFile(path, `${secret}\n`) });
 }
 
-/** Throws where the file exists. Durable when it returns. */
-export function writeNewFile(path: string, text: string): void {
+/** Throws where the file exists. Durable when it returns, the entry in its folder included. */
+function writeNewFile(path: string, text: string): void {
   const file = openSync(path, "wx", 0o600);
   try {
-    writeSync(file, text);
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);
+  }
+  const folder = openSync(dirname(path), "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }

@@ -1,13 +1,16 @@
-import { createAuthority, type Authority } from "../authority/authority.ts";
+import { resolve } from "node:path";
+import { z } from "zod";
+import type { KnownHead } from "../authority/audit/verify-chain.ts";
+import { revocationsIn, type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
+import { type Authority, createAuthority } from "../authority/authority.ts";
 import { SYSTEM_CLOCK } from "../authority/clock.ts";
-import type { WitnessLine } from "../authority/audit/witness.ts";
 import type { Config } from "../config.ts";
-import { openSqliteStorage } from "../storage/sqlite-storage.ts";
-import { openWitnessFile, readWitnessFile } from "../storage/witness-file.ts";
+import { hasInstallation, lockFolder, openSqliteStorage } from "../storage/sqlite-storage.ts";
+import { openWitnessFile, readWitnessFile, type WitnessFile } from "../storage/witness-file.ts";
 
 export interface OpenInstallation {
   readonly authority: Authority;
-  readonly witness: ReturnType<typeof openWitnessFile> | null;
+  readonly witness: WitnessFile | null;
   close(): Promise<void>;
 }
 
@@ -16,8 +19,51 @@ export class HostError extends Error {
   override readonly name = "HostError";
 }
 
+/** Refuses a folder in which there is nothing yet: a command in the wrong place must not found a new installation. */
+export function assertInstallation(config: Config): void {
+  if (hasInstallation(config.dataFolder)) return;
+  throw new HostError(
+    `There is no installation in ${resolve(config.dataFolder)}. KEYTURN_DATA names the folder; keyturn serve makes one.`,
+  );
+}
+
+/** Takes the data folder for this process alone. Throws `HostError` while another serves from it. */
+export function lockInstallation(config: Config): ReturnType<typeof lockFolder> {
+  try {
+    return lockFolder(config.dataFolder);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) throw error;
+    throw new HostError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Opens what is there, for one command on the host. A server may be running on the same folder. */
+export async function withInstallation<T>(
+  config: Config,
+  work: (installation: OpenInstallation) => Promise<T>,
+): Promise<T> {
+  assertInstallation(config);
+  const installation = await openInstallation(config);
+  try {
+    return await work(installation);
+  } finally {
+    await installation.close();
+  }
+}
+
+/** The same for a command that changes nothing anybody would have to witness: the witness file is left alone. */
+export function withUnwitnessed<T>(
+  config: Config,
+  work: (installation: OpenInstallation) => Promise<T>,
+): Promise<T> {
+  return withInstallation({ ...config, witnessFile: null }, work);
+}
+
 /** Puts an authority together over the data folder, made and migrated where needed. */
-export async function openInstallation(config: Config, onFault?: (cause: unknown) => void): Promise<OpenInstallation> {
+export async function openInstallation(
+  config: Config,
+  onFault?: (cause: unknown) => void,
+): Promise<OpenInstallation> {
   const storage = openSqliteStorage(config.dataFolder);
   const witness = config.witnessFile === null ? null : openWitnessFile(config.witnessFile);
   const authority = await createAuthority({
@@ -44,8 +90,8 @@ export async function openInstallation(config: Config, onFault?: (cause: unknown
 }
 
 /**
- * Refuses a database that is older than what the witness saw, or that was restored and not accepted: serving it would
- * bring revoked keys back to life (R14). Throws `HostError`.
+ * Refuses a database that is older than what the witness saw, is not the one that it saw, or was restored and not
+ * accepted: serving it would bring revoked keys back to life (R14). Throws `HostError`.
  */
 export async function assertServable(authority: Authority, config: Config): Promise<void> {
   const { read } = authority.storage;
@@ -55,14 +101,65 @@ export async function assertServable(authority: Authority, config: Config): Prom
     );
   }
   if (config.witnessFile === null) return;
-  const newest = newestLine(readWitnessFile(config.witnessFile));
+  const newest = newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
+  if (newest === null) return;
   const head = await read.audit.head();
-  if (newest === null || newest.seq <= head.seq) return;
+  if (newest.seq > head.seq) {
+    throw new HostError(
+      `The witness file has seen entry ${newest.seq}, but the database ends with entry ${head.seq}: it is an older copy. Run keyturn restore --witness ${config.witnessFile} to make the revocations since good.`,
+    );
+  }
+  const [line] = await read.audit.lines(newest.seq - 1, 1);
+  if (line?.chainHash === newest.chainHash) return;
   throw new HostError(
-    `The witness file has seen entry ${newest.seq}, but the database ends with entry ${head.seq}: it is an older copy. Run keyturn restore --witness ${config.witnessFile} to make the revocations since good.`,
+    `Entry ${newest.seq} of the database is not the one that the witness file has seen: KEYTURN_WITNESS_FILE is another database's, or the log was rewritten. Run keyturn audit verify to learn where.`,
   );
 }
 
-function newestLine(lines: readonly WitnessLine[]): WitnessLine | null {
-  return lines.reduce<WitnessLine | null>((newest, line) => (newest === null || line.seq > newest.seq ? line : newest), null);
+function newestOf(heads: readonly KnownHead[]): KnownHead | null {
+  return heads.reduce<KnownHead | null>(
+    (newest, head) => (newest === null || head.seq >= newest.seq ? head : newest),
+    null,
+  );
+}
+
+const fields = z.record(z.string(), z.unknown()).nullable();
+const revocationText = z.object({
+  at: z.string(),
+  subjects: z.array(
+    z.object({
+      kind: z.enum(["account", "service_account", "key", "rotation", "brownout", "installation"]),
+      id: z.string(),
+      before: fields,
+      after: fields,
+    }),
+  ),
+});
+
+/** Cheaper than parsing, and true of every entry with a revocation. */
+const MAY_REVOKE = /"state":"revoked"|"deleted":true|"secret_ordinal"/;
+const PAGE = 1_000;
+
+/**
+ * Tells the witness of revocations that it has not seen: made before there was a witness file, or durable a moment
+ * before a crash, so that nobody got the answer, but whoever asks now sees the key revoked.
+ */
+export async function catchUpWitness(
+  authority: Authority,
+  witness: WitnessFile,
+  path: string,
+): Promise<void> {
+  let after = newestOf(witnessedHeads(readWitnessFile(path)))?.seq ?? 0;
+  for (;;) {
+    const lines = await authority.storage.read.audit.lines(after, PAGE);
+    const missed = lines.flatMap(({ seq, text, chainHash }): WitnessLine[] => {
+      if (text === null || !MAY_REVOKE.test(text)) return [];
+      const { at, subjects } = revocationText.parse(JSON.parse(text));
+      const revoked = revocationsIn(subjects);
+      return revoked.length === 0 ? [] : [{ seq, chainHash, at: Date.parse(at), revoked }];
+    });
+    if (missed.length > 0) witness.writeAll(missed);
+    after = lines.at(-1)?.seq ?? after;
+    if (lines.length < PAGE) return;
+  }
 }

@@ -1,0 +1,59 @@
+// What the command line asks of the machine it runs on. main.ts hands these in: the CLI itself knows neither the
+// database nor the server. Each throws `CliFailure` for what people can do something about.
+
+export interface HostCommands {
+  /** Serves until a signal. */
+  serve(): Promise<void>;
+  /** A new root key, for people who lost theirs. Works beside a running server. */
+  recover(): Promise<{ readonly keyId: string; readonly hint: string; readonly secret: string }>;
+  verifyAudit(question: AuditQuestion): Promise<AuditAnswer>;
+  /** Calls `write` with each line of the export. Returns how many there were, and the newest. */
+  exportAudit(account: string | undefined, write: (line: string) => void): Promise<AuditHead>;
+  backup(target: string): Promise<AuditHead>;
+  restore(plan: RestorePlan): Promise<RestoreAnswer>;
+  doctor(acceptClock: boolean): Promise<readonly Finding[]>;
+}
+
+/** The newest entry of an audit log, as `--head` takes it. */
+export interface AuditHead {
+  readonly seq: number;
+  readonly chainHash: string;
+}
+
+export interface AuditQuestion {
+  readonly head: AuditHead | undefined;
+  readonly witnessFile: string | undefined;
+  /** An exported log in place of the database. */
+  readonly file: string | undefined;
+}
+
+export type AuditAnswer =
+  | {
+      readonly ok: true;
+      readonly entries: number;
+      readonly head: AuditHead;
+      /** What the log was held against. Without any, a cut-off tail can't be seen. */
+      readonly comparedWith: { readonly head: boolean; readonly witnessLines: number };
+    }
+  | { readonly ok: false; readonly seq: number; readonly problem: string };
+
+export interface RestorePlan {
+  readonly from: string | undefined;
+  readonly witnessFile: string | undefined;
+  readonly acceptLoss: boolean;
+}
+
+export interface RestoreAnswer {
+  readonly head: AuditHead | null;
+  /** Revocations that the witness knew of and the backup did not. */
+  readonly merged: number | null;
+  readonly lossAccepted: boolean;
+  /** Whether a server may serve it now. */
+  readonly servable: boolean;
+}
+
+export interface Finding {
+  readonly check: string;
+  readonly state: "ok" | "warning" | "wrong";
+  readonly message: string;
+}
