@@ -7,6 +7,7 @@ import type { Brownout, BrownoutStop } from "../authority/rotations/brownout.ts"
 import { endBrownout } from "../authority/rotations/end-brownout.ts";
 import { judgeRotation } from "../authority/rotations/gather-evidence.ts";
 import { nextStep, type Rotation, type Step } from "../authority/rotations/rotation.ts";
+import type { Instant } from "../authority/time.ts";
 
 const PAGE = 100;
 const DAY = 86_400_000;
@@ -15,6 +16,8 @@ const IDEMPOTENCY_KEPT_MS = DAY;
 /** What the worker did in one round, for the log. */
 export interface Round {
   readonly steps: readonly Taken[];
+  /** Why rotations could not go on. They are tried again in the next round. */
+  readonly failures: readonly unknown[];
   /** Nothing happens by itself while the clock can't be trusted or the disk is at fault. */
   readonly paused: boolean;
 }
@@ -30,18 +33,26 @@ export interface Taken {
  * second worker do no harm.
  */
 export async function workOnce(authority: Authority): Promise<Round> {
-  if (authority.time.trouble() !== null || !authority.health.writable()) return { steps: [], paused: true };
+  if (authority.time.trouble() !== null || !authority.health.writable())
+    return { steps: [], failures: [], paused: true };
   await authority.recorder.flush();
   await endSpentBrownouts(authority);
   const steps: Taken[] = [];
+  const failures: unknown[] = [];
   let after: RotationId | null = null;
   for (;;) {
     const page: readonly Rotation[] = await authority.storage.read.rotations.open(after, PAGE);
     for (const rotation of page) {
-      steps.push(...(await advance(authority, rotation)));
       after = rotation.id;
+      try {
+        steps.push(...(await advance(authority, rotation)));
+      } catch (error) {
+        if (!authority.health.writable()) throw error;
+        // One that can't go on must not hold up all that were started after it.
+        failures.push(error);
+      }
     }
-    if (page.length < PAGE) return { steps, paused: false };
+    if (page.length < PAGE) return { steps, failures, paused: false };
     // A long list must not keep verification waiting.
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -74,12 +85,30 @@ function endOf(brownout: Brownout, authority: Authority, now: number): BrownoutS
   return now >= brownout.endsAt ? "ended" : null;
 }
 
-/** After an unclean stop the count of a running brownout is lost, so its threshold can't hold: it is over. */
+/**
+ * For the start: what a brownout counted is lost with an unclean stop, so its threshold can't hold any more and it is
+ * over. To be called when the recorder has started.
+ */
 export async function endLostBrownouts(authority: Authority): Promise<void> {
-  const now = authority.time.now();
+  const { restartedAt } = await authority.storage.evidence.watches();
+  if (restartedAt !== null) await endRunningBrownouts(authority, "unclean_stop", restartedAt);
+}
+
+/** For a clean stop: brownouts that are running end, with what they found, because nobody would be counting. */
+export async function endBrownoutsAtStop(authority: Authority): Promise<void> {
+  if (!authority.health.writable()) return;
+  await endSpentBrownouts(authority);
+  await endRunningBrownouts(authority, "stop", authority.time.now());
+}
+
+async function endRunningBrownouts(
+  authority: Authority,
+  reason: BrownoutStop,
+  startedBefore: Instant,
+): Promise<void> {
   for (const brownout of await authority.storage.read.rotations.openBrownouts()) {
-    if (brownout.startsAt > now) continue;
-    await perform(authority, endBrownout, SYSTEM, { id: brownout.id, reason: "unclean_stop" });
+    if (brownout.startsAt > startedBefore) continue;
+    await perform(authority, endBrownout, SYSTEM, { id: brownout.id, reason });
   }
 }
 

@@ -1,0 +1,168 @@
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { connect } from "node:net";
+import { sessionsOf, storedUses } from "../support/evidence-file.ts";
+import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
+import { cleanUp } from "../support/traces.ts";
+import { until } from "../support/until.ts";
+
+afterAll(cleanUp);
+
+const running: Served[] = [];
+
+async function started(place: Place, env = {}): Promise<Served> {
+  const served = await serveAt(place, env);
+  running.push(served);
+  return served;
+}
+
+afterEach(async () => {
+  for (const { process } of running.splice(0)) {
+    process.signal("SIGKILL");
+    await process.exited;
+  }
+});
+
+/** A request whose body comes in two parts, so that it is under way for as long as the test likes. */
+function slowly(url: string, key: string, path: string, body: string) {
+  const { port } = new URL(url);
+  const half = Math.floor(body.length / 2);
+  const socket = connect(Number(port), "127.0.0.1");
+  let answer = "";
+  socket.on("data", (chunk) => {
+    answer += chunk.toString();
+  });
+  socket.on("error", () => undefined);
+  const head = [
+    `POST ${path} HTTP/1.1`,
+    `Host: 127.0.0.1:${port}`,
+    `Authorization: Bearer ${key}`,
+    "Content-Type: application/json",
+    `Content-Length: ${body.length}`,
+  ];
+  socket.write(`${head.join("\r\n")}\r\n\r\n${body.slice(0, half)}`);
+  return { finish: () => socket.write(body.slice(half)), answer: () => answer, socket };
+}
+
+async function verifyOften(served: Served, secret: string, count: number): Promise<void> {
+  let left = count;
+  const lane = async () => {
+    while (left > 0) {
+      left -= 1;
+      const answer = await served.call("POST", "/v1/keys/verify", {
+        body: { key: secret, caller: { name: "web" } },
+      });
+      expect(answer.body.at("valid")).toBe(true);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, lane));
+}
+
+describe("a clean stop", () => {
+  test("SIGTERM: what is under way is answered, what comes later is not, and the exit code is 0", async () => {
+    const place = newPlace("sigterm");
+    const served = await started(place);
+    const slow = slowly(
+      served.url,
+      served.rootKey,
+      "/v1/service-accounts",
+      JSON.stringify({ name: "made while stopping" }),
+    );
+    // The request is in the server's hands once the one sent after it was answered.
+    await served.call("GET", "/v1/keys/self");
+    served.process.signal("SIGTERM");
+    await until("the server says that it is stopping", () =>
+      served.process.errors().includes('"msg":"stopping"'),
+    );
+    await until("new connections are refused", () =>
+      fetch(`${served.url}/healthz`).then(
+        () => false,
+        () => true,
+      ),
+    );
+    slow.finish();
+    await until(
+      "the answer came",
+      () => slow.answer().includes("\r\n\r\n") && slow.answer().includes("made while stopping"),
+    );
+    expect(slow.answer()).toStartWith("HTTP/1.1 201");
+    expect(await served.process.exited).toBe(0);
+
+    const again = await started(place);
+    const list = await again.call("GET", "/v1/service-accounts");
+    expect(list.text).toContain("made while stopping");
+  });
+
+  test("loses no use: what was sent is what is stored, and the watch goes on without a gap in trust", async () => {
+    const place = newPlace("clean-usage", { KEYTURN_FLUSH_INTERVAL: "60s" });
+    const served = await started(place);
+    const key = await issueAt(served.call, "billing");
+    await verifyOften(served, key.secret, 500);
+    expect(storedUses(place.data, key.id)).toBe(0);
+    expect(await served.process.stop()).toBe(0);
+    expect(storedUses(place.data, key.id)).toBe(500);
+    expect(sessionsOf(place.data).map((session) => session.ended)).toEqual(["clean"]);
+  });
+
+  test("SIGTERM during the start or a second one does no harm", async () => {
+    const place = newPlace("impatient");
+    const served = await started(place);
+    served.process.signal("SIGTERM");
+    served.process.signal("SIGTERM");
+    expect([0, 143, null]).toContain(await served.process.exited);
+    expect((await (await started(place)).call("GET", "/v1/keys/self")).status).toBe(200);
+  });
+});
+
+describe("a crash", () => {
+  test("loses at most what came since the last flush, and never invents a use", async () => {
+    const place = newPlace("crash-usage", { KEYTURN_FLUSH_INTERVAL: "1s" });
+    const served = await started(place);
+    const key = await issueAt(served.call, "billing");
+    await verifyOften(served, key.secret, 200);
+    // Nobody asks for it: the interval alone brings it to the disk.
+    await until("the first uses are stored", () => storedUses(place.data, key.id) === 200);
+    await verifyOften(served, key.secret, 100);
+    served.process.signal("SIGKILL");
+    await served.process.exited;
+    const again = await started(place);
+    const stored = storedUses(place.data, key.id);
+    expect(stored).toBeGreaterThanOrEqual(200);
+    expect(stored).toBeLessThanOrEqual(300);
+    expect(sessionsOf(place.data).map((session) => session.ended)).toEqual(["unclean", null]);
+    expect(again.url).not.toBe("");
+  });
+
+  test("the lag metric says how much: whatever was answered before it is stored", async () => {
+    const place = newPlace("lag", { KEYTURN_FLUSH_INTERVAL: "2s" });
+    const served = await started(place);
+    const key = await issueAt(served.call, "billing");
+    const answeredAt: number[] = [];
+    let goesOn = true;
+    const load = (async () => {
+      while (goesOn) {
+        await served.call("POST", "/v1/keys/verify", { body: { key: key.secret } });
+        answeredAt.push(Date.now());
+        await Bun.sleep(5);
+      }
+    })();
+    const asked = await until("a flush lies between two uses", async () => {
+      const at = Date.now();
+      const lag = await lagOf(served);
+      const before = answeredAt.filter((one) => one < at - lag * 1000).length;
+      return before > 20 ? { before } : false;
+    });
+    served.process.signal("SIGKILL");
+    goesOn = false;
+    await load.catch(() => undefined);
+    await served.process.exited;
+    expect(storedUses(place.data, key.id)).toBeGreaterThanOrEqual(asked.before);
+    expect(storedUses(place.data, key.id)).toBeLessThanOrEqual(answeredAt.length + 1);
+  });
+});
+
+async function lagOf(served: Served): Promise<number> {
+  const text = await (await fetch(`${served.url}/metrics`)).text();
+  const value = /^keyturn_last_used_flush_lag_seconds ([0-9.e+-]+)$/m.exec(text)?.[1];
+  if (value === undefined) throw new Error(`no lag in:\n${text}`);
+  return Number(value);
+}
