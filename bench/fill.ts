@@ -1,8 +1,8 @@
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { SYSTEM_CLOCK } from "../src/authority/clock.ts";
 import { createAuthority } from "../src/authority/authority.ts";
+import { SYSTEM_CLOCK } from "../src/authority/clock.ts";
 import { newId } from "../src/authority/ids.ts";
 import { perform } from "../src/authority/operation.ts";
 import { digestOf, hintOf, mintSecret, type SecretFormat } from "../src/authority/secret.ts";
