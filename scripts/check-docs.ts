@@ -206,7 +206,8 @@ export function checkCodes(
 }
 
 async function checkCodesOfCode(pages: ReadonlyMap<string, Page>): Promise<Finding[]> {
-  const refusals = await exportedCodes("src/authority/errors.ts", "REFUSAL_CODES");
+  // Those of the core, and those of the HTTP face's own.
+  const refusals = await exportedCodes("src/http/problems.ts", "PROBLEM_CODES");
   const verdicts = await exportedCodes("src/authority/keys/verdict.ts", "VERDICT_CODES");
   const page = pages.get("docs/errors.md");
   if ("what" in refusals || "what" in verdicts || page === undefined) {

@@ -68,6 +68,25 @@ const REFUSED: readonly (readonly [title: string, file: string, text: string, ru
     `import { run } from "../../worker/run.ts";`,
     /another adapter: worker/,
   ],
+  [
+    "an adapter imports the host",
+    "src/cli/serve.ts",
+    `import { serve } from "../host/serve.ts";`,
+    /not src\/host\/serve.ts/,
+  ],
+  ["the host imports main", "src/host/serve.ts", `import { main } from "../main.ts";`, /not src\/main.ts/],
+  [
+    "the host reaches into the tests",
+    "src/host/serve.ts",
+    `import { world } from "../../test/support/authority.ts";`,
+    /not test\/support/,
+  ],
+  [
+    "the host imports SQLite",
+    "src/host/doctor.ts",
+    `import { Database } from "bun:sqlite";`,
+    /only storage imports bun:sqlite/,
+  ],
   ["an adapter imports main", "src/worker/run.ts", `import { main } from "../main.ts";`, /not src\/main.ts/],
   [
     "the configuration imports an adapter",
@@ -197,6 +216,12 @@ const ALLOWED: readonly (readonly [title: string, file: string, text: string])[]
     "src/main.ts",
     `import "./http/server.ts";\nimport "./storage/sqlite.ts";\nimport "hono";`,
   ],
+  [
+    "the host sees every adapter",
+    "src/host/serve.ts",
+    `import "../http/server.ts";\nimport "../storage/sqlite.ts";\nimport "../cli/exit.ts";\nimport "../config.ts";`,
+  ],
+  ["main sees the host", "src/main.ts", `import "./host/serve.ts";`],
   ["the SDK imports itself", "sdk/src/client.ts", `import "./wire.gen.ts";`],
   [
     "a verb is asynchronous",

@@ -53,13 +53,19 @@ const SQL_START =
   /^\s*(select|insert|update|delete|create|drop|alter|pragma|attach|vacuum|with|begin|replace)\s/i;
 const SQL_TAKERS = ["query", "prepare", "exec", "run", "executeQuery", "raw", "unsafe"];
 
-/** The layer of a file: `authority`, an adapter, `main`, `config`, `sdk`, or undefined for one that has none. */
+/** Where the adapters are put together: it sees everything, and main alone sees it; see decisions/004-host-folder.md. */
+const HOST = "host";
+
+/** Prose that the HTTP face serves as a page: the problems' `type` leads there. */
+const SERVED_PAGE = "docs/errors.md";
+
+/** The layer of a file: `authority`, an adapter, `host`, `main`, `config`, `sdk`, or undefined for one that has none. */
 function layerOf(file: string): string | undefined {
   if (file.startsWith("sdk/")) return "sdk";
   if (file === "src/main.ts") return "main";
   if (file === "src/config.ts") return "config";
   const folder = file.match(/^src\/([^/]+)\//)?.[1];
-  return folder === "authority" || ADAPTERS.includes(folder ?? "") ? folder : undefined;
+  return folder === "authority" || folder === HOST || ADAPTERS.includes(folder ?? "") ? folder : undefined;
 }
 
 function isPackage(specifier: string, name: string): boolean {
@@ -73,9 +79,10 @@ function refuseImport(file: string, layer: string, specifier: string): string | 
     const target = posix.normalize(posix.join(posix.dirname(file), specifier));
     const to = layerOf(target) ?? target;
     if (to === layer) return undefined;
+    if (layer === HOST && to !== "main" && target.startsWith("src/")) return undefined;
     if (layer === "sdk") return `the SDK imports nothing outside itself, but ${specifier}`;
     if (layer === "authority") return `the core imports nothing outside itself, but ${specifier}`;
-    if (to === "authority") return undefined;
+    if (to === "authority" || (layer === "http" && target === SERVED_PAGE)) return undefined;
     if (ADAPTERS.includes(to) && layer !== "config") return `${layer} imports another adapter: ${to}`;
     return `${layer} may import the core and itself, not ${target}`;
   }

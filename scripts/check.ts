@@ -16,9 +16,11 @@ const CHECKS: Readonly<Record<string, readonly string[]>> = {
   types: [...tool("typescript/bin/tsc"), "--pretty", "false"],
   "dead-code": [...tool("knip/bin/knip.js"), "--no-progress"],
   format: [...tool("@biomejs/biome/bin/biome"), "check", "--error-on-warnings", "--max-diagnostics=100", "."],
+  sdk: script("check-sdk"),
   layers: script("check-layers"),
   docs: script("check-docs"),
   lockfile: script("check-lockfile"),
+  schema: script("check-schema"),
 };
 
 async function runCheck(name: string, command: readonly string[]): Promise<boolean> {
