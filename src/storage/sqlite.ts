@@ -17,7 +17,7 @@ export type Synchronous = "full" | "normal";
 export function openFile(path: string, synchronous: Synchronous, readonly = false): Database {
   const file = new Database(path, readonly ? { readonly: true } : { create: true });
   file.run("pragma busy_timeout = 5000");
-  if (!readonly) file.run("pragma journal_mode = wal");
+  if (!readonly) switchToWal(file);
   file.run(synchronous === "full" ? "pragma synchronous = full" : "pragma synchronous = normal");
   file.run("pragma foreign_keys = on");
   // What was read lately; the system's own cache stands behind it. With 4 or 64 MiB, look-ups among a million keys took
@@ -27,6 +27,23 @@ export function openFile(path: string, synchronous: Synchronous, readonly = fals
   // changes took a quarter longer. What is mapped counts as resident, but is the system's to take back.
   if (readonly) file.run("pragma mmap_size = 8589934592");
   return file;
+}
+
+const WAL_WAIT_MS = 5_000;
+
+/** SQLite doesn't wait for others here, whatever `busy_timeout` says: of several that open a new file, one may fail. */
+function switchToWal(file: Database): void {
+  for (const end = Date.now() + WAL_WAIT_MS; ; ) {
+    try {
+      file.run("pragma journal_mode = wal");
+      return;
+    } catch (error) {
+      const isBusy =
+        error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
+      if (!isBusy || Date.now() > end) throw error;
+      Bun.sleepSync(5);
+    }
+  }
 }
 
 // Bun keeps 20 by itself. Fixed queries and lists with their filters make about 100.
