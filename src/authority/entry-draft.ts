@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type Actor, chain, type EntryDraft, type Subject } from "./audit/entry.ts";
+import { revocationsIn } from "./audit/witness.ts";
 import type { Authority } from "./authority.ts";
 import { assert } from "./errors.ts";
 import type { AccountId } from "./ids.ts";
@@ -7,11 +8,6 @@ import type { Change, Issuer, PerformOptions } from "./operation.ts";
 import { withoutSecrets } from "./secret.ts";
 import type { FollowedEntry, HiddenText, Transaction } from "./storage.ts";
 import type { Instant } from "./time.ts";
-
-/** What followers are told of an entry once it is durable. */
-export interface CommittedEntry extends FollowedEntry {
-  readonly full: readonly Subject[];
-}
 
 /** What an operation tells of itself while it runs, and the entry that comes of it. */
 export function createDraft(
@@ -57,7 +53,7 @@ export function createDraft(
   return {
     change,
     subjects,
-    append: async (origin: PerformOptions["origin"]): Promise<CommittedEntry> => {
+    append: async (origin: PerformOptions["origin"]): Promise<FollowedEntry> => {
       if (origin?.address !== undefined) details.address = hide(origin.address);
       if (origin?.agent !== undefined) details.agent = hide(withoutSecrets(origin.agent.toWellFormed()));
       const refusedBefore = authority.refusals.takeCount(actor.id, operation);
@@ -76,7 +72,14 @@ export function createDraft(
       };
       const entry = chain(entryDraft, head);
       await tx.audit.append(entryDraft, entry, hidden);
-      return { seq: entry.seq, at, chainHash: entry.chainHash, operation, subjects, full: subjects };
+      return {
+        seq: entry.seq,
+        at,
+        chainHash: entry.chainHash,
+        operation,
+        subjects,
+        revoked: revocationsIn(subjects),
+      };
     },
   };
 }

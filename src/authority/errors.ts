@@ -17,6 +17,7 @@ export const REFUSAL_CODES = [
   "account_protected",
   "already_in_use",
   "last_root_key",
+  "process_alive",
   "setup_token_invalid",
   "idempotency_conflict",
   "idempotency_in_progress",

@@ -8,6 +8,7 @@ export type LineageId = `lin_${string}`;
 export type RotationId = `rot_${string}`;
 export type BrownoutId = `bro_${string}`;
 export type ReporterId = `rep_${string}`;
+export type ProcessId = `prc_${string}`;
 
 interface Prefixes {
   readonly acc: AccountId;
@@ -17,6 +18,7 @@ interface Prefixes {
   readonly rot: RotationId;
   readonly bro: BrownoutId;
   readonly rep: ReporterId;
+  readonly prc: ProcessId;
 }
 
 /** A fresh TypeID (UUIDv7 behind a typed prefix, 122 random and time bits: https://github.com/jetify-com/typeid). */

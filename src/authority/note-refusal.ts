@@ -36,13 +36,13 @@ export async function noteRefusal(
     const chained = chain(dated, head);
     await tx.audit.append(dated, chained, []);
     return { ...chained, at: dated.at };
-  });
+  }, actor.accountId);
   await authority.committed({
     seq: entry.seq,
     at: entry.at,
     chainHash: entry.chainHash,
     operation,
     subjects: [],
-    full: [],
+    revoked: [],
   });
 }

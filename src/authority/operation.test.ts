@@ -54,6 +54,7 @@ const ATTEMPTS: Readonly<Record<string, Attempt>> = {
   createKey: (who, { serviceAccount }) =>
     world.as(who, OPERATIONS.createKey, { name: "x", ownerId: serviceAccount, own: INHERITED }),
   updateKey: (who, { key }) => world.as(who, OPERATIONS.updateKey, { id: key, own: {}, name: "y" }),
+  forgetProcess: (who) => world.as(who, OPERATIONS.forgetProcess, { name: "nobody" }),
   suspendKey: (who, { key }) => world.as(who, OPERATIONS.suspendKey, { id: key }),
   reinstateKey: (who, { key }) => world.as(who, OPERATIONS.reinstateKey, { id: key }),
   revokeKey: (who, { key }) => world.as(who, OPERATIONS.revokeKey, { id: key }),
@@ -85,6 +86,7 @@ const QUESTIONS: Readonly<Record<string, Attempt>> = {
   listRotations: (who) => consult(world.authority, READINGS.listRotations, who, { filter: {}, page: PAGE }),
   readAudit: (who) =>
     consult(world.authority, READINGS.readAudit, who, { filter: {}, before: null, limit: 100 }),
+  readCluster: (who) => consult(world.authority, READINGS.readCluster, who, {}),
 };
 const PAGE = { limit: 100, after: null };
 
@@ -215,7 +217,13 @@ describe("R10: another account's ids", () => {
       account: "acc_01h2xcejqtf2nbrexx3vqjhp41",
     };
     const say = ({ code, message, extensions, errors }: Refusal) => ({ code, message, extensions, errors });
-    const withoutIds = ["createAccount", "createServiceAccount", "rotateSelf"];
+    const withoutIds = [
+      "createAccount",
+      "createServiceAccount",
+      "rotateSelf",
+      "forgetProcess",
+      "readCluster",
+    ];
     const listing = ["listAccounts", "listServiceAccounts", "listKeys", "listRotations", "readAudit"];
     // Accounts are the operator's to suspend, so there no id is another account's.
     const operators = ["suspendAccount", "reinstateAccount"];
@@ -611,9 +619,9 @@ describe("R39: a disk that fails", () => {
     const lines: WitnessLine[] = [];
     let full = false;
     const witness = {
-      write: (line: WitnessLine) => {
+      writeAll: (told: readonly WitnessLine[]) => {
         if (full) throw new Error("ENOSPC");
-        lines.push(line);
+        lines.push(...told);
       },
     };
     const witnessed = await startWorld({ witness });

@@ -4,12 +4,13 @@ import type { Rights } from "./access/rights.ts";
 import type { Actor, Subject } from "./audit/entry.ts";
 import type { Authority } from "./authority.ts";
 import { authorize } from "./authorize.ts";
-import { type CommittedEntry, createDraft } from "./entry-draft.ts";
+import { gatherReports } from "./callers/gather-reports.ts";
+import { createDraft } from "./entry-draft.ts";
 import { assert, Refusal } from "./errors.ts";
 import type { AccountId } from "./ids.ts";
 import type { Key, Owner } from "./keys/key.ts";
 import { noteRefusal } from "./note-refusal.ts";
-import type { Transaction } from "./storage.ts";
+import type { FollowedEntry, Transaction } from "./storage.ts";
 import type { Instant, Seconds } from "./time.ts";
 
 /** The right that an operation asks for: a scope of Keyturn's own namespace, or only to be somebody. */
@@ -53,6 +54,8 @@ export interface Operation<Input, Output> {
   readonly needsEvidence?: boolean;
   /** May find nothing to do, and then leaves no entry. */
   readonly mayBeIdle?: boolean;
+  /** Closes the installation for changes, or opens it: performed where nothing else is. */
+  readonly movesStore?: boolean;
   /** Dated by the wall clock even where that lies behind the newest entry. */
   readonly datedByWall?: boolean;
   run(change: Change, input: Input): Promise<Output>;
@@ -92,21 +95,22 @@ export async function perform<Input, Output>(
   input: Input,
   options: PerformOptions = {},
 ): Promise<Performed<Output>> {
-  authority.health.assertWritable();
+  authority.health.assertWritable(operation.movesStore ?? false);
   const retryKey = operation.retry === undefined ? undefined : options.idempotencyKey;
   const ticket = retryKey === undefined ? null : `${actor.id} ${retryKey}`;
+  const scope = operation.operatorOnly ? null : actor.accountId;
   if (ticket !== null && authority.inProgress.has(ticket)) {
-    throw new Refusal(
-      "idempotency_in_progress",
-      "A request with this Idempotency-Key is still being worked on.",
-    );
+    throw inProgress();
   }
   if (ticket !== null) authority.inProgress.add(ticket);
   try {
-    if (operation.needsEvidence) await authority.recorder.flush();
-    const done = await authority.storage.change((tx) =>
-      runOnce(authority, tx, operation, actor, input, retryKey, options),
+    if (operation.needsEvidence) await gatherReports(authority);
+    const retry = ticket === null ? null : await retryOf(authority, retryKey ?? "", ticket);
+    const done = await authority.storage.change(
+      (tx) => runOnce(authority, tx, operation, actor, input, retry, options),
+      scope,
     );
+    if (ticket !== null) noteMade(authority, ticket);
     if (done.entry !== null) await authority.committed(done.entry);
     return { output: done.output, seq: done.seq };
   } catch (error) {
@@ -117,10 +121,43 @@ export async function perform<Input, Output>(
   }
 }
 
+interface Retry {
+  readonly key: string;
+  /** The newest entry when the request came in. */
+  readonly headSeq: number;
+  /** This process has made it lately, and has answered. */
+  readonly madeHere: boolean;
+}
+
+/** How long the answer of another process may be under way after its change was made. */
+const ANSWER_UNDER_WAY_MS = 1_000;
+
+async function retryOf(authority: Authority, key: string, ticket: string): Promise<Retry> {
+  const { seq } = await authority.storage.read.audit.head();
+  const madeAt = authority.madeLately.get(ticket);
+  const madeHere = madeAt !== undefined && authority.clock.monotonic() - madeAt < 2 * ANSWER_UNDER_WAY_MS;
+  return { key, headSeq: seq, madeHere };
+}
+
+async function isAlone({ storage, process }: Authority): Promise<boolean> {
+  return (await storage.cluster.processes()).every(({ id }) => id === process.id);
+}
+
+/** Older ones are told by the record itself. */
+function noteMade({ madeLately, clock }: Authority, ticket: string): void {
+  const now = clock.monotonic();
+  for (const [had, at] of madeLately) {
+    if (now - at < 2 * ANSWER_UNDER_WAY_MS) break;
+    madeLately.delete(had);
+  }
+  madeLately.delete(ticket);
+  madeLately.set(ticket, now);
+}
+
 interface Done<Output> {
   readonly output: Output;
   readonly seq: number;
-  readonly entry: CommittedEntry | null;
+  readonly entry: FollowedEntry | null;
 }
 
 async function runOnce<Input, Output>(
@@ -129,11 +166,11 @@ async function runOnce<Input, Output>(
   operation: Operation<Input, Output>,
   actor: Actor,
   input: Input,
-  retryKey: string | undefined,
+  retry: Retry | null,
   options: PerformOptions,
 ): Promise<Done<Output>> {
   // Another process may have ended a false future: an entry dated by it now would bring it back.
-  if (authority.time.trouble() !== null) await authority.followOthers();
+  if (authority.time.trouble() !== null) await authority.follower.renew();
   const now = operation.datedByWall ? authority.clock.wall() : authority.time.now();
   const issuer = actor.kind === "key" ? await authorize(tx, operation, actor, now) : null;
   assert(
@@ -141,11 +178,16 @@ async function runOnce<Input, Output>(
     "an actor without this right",
   );
   const draft = createDraft(authority, tx, operation, actor, issuer, now);
-  const requestHash = retryKey === undefined ? "" : hashOf(operation.name, options.request ?? input);
+  const requestHash = retry === null ? "" : hashOf(operation.name, options.request ?? input);
   const earlier =
-    retryKey === undefined
+    retry === null
       ? null
-      : await tx.idempotency.find(actor.id, retryKey, now - IDEMPOTENCY_HOURS * 3_600_000);
+      : await tx.idempotency.find(actor.id, retry.key, now - IDEMPOTENCY_HOURS * 3_600_000);
+  // Made by another process, whose answer may still be under way: its secret must live.
+  if (earlier !== null && retry !== null && !retry.madeHere) {
+    const isFresh = now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
+    if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
+  }
 
   let output: Output;
   if (earlier !== null && operation.retry !== undefined) {
@@ -162,13 +204,13 @@ async function runOnce<Input, Output>(
   } else {
     output = await operation.run(draft.change, input);
     if (operation.mayBeIdle && draft.subjects.length === 0)
-      return { output, seq: authority.appliedSeq(), entry: null };
+      return { output, seq: authority.follower.appliedSeq(), entry: null };
   }
   const entry = await draft.append(options.origin);
-  if (retryKey !== undefined && operation.retry !== undefined) {
+  if (retry !== null && operation.retry !== undefined) {
     await tx.idempotency.put({
       actorId: actor.id,
-      key: retryKey,
+      key: retry.key,
       operation: operation.name,
       requestHash,
       result: operation.retry.ids(output),
@@ -177,6 +219,13 @@ async function runOnce<Input, Output>(
     });
   }
   return { output, seq: entry.seq, entry };
+}
+
+function inProgress(): Refusal {
+  return new Refusal(
+    "idempotency_in_progress",
+    "A request with this Idempotency-Key is still being worked on.",
+  );
 }
 
 function hashOf(operation: string, input: unknown): string {

@@ -2,6 +2,8 @@ import { createAccount } from "./accounts/create-account.ts";
 import { listAccounts } from "./accounts/read-accounts.ts";
 import { reinstateAccount, suspendAccount } from "./accounts/suspend-account.ts";
 import { readAudit } from "./audit/read-audit.ts";
+import { forgetProcess } from "./cluster/forget-process.ts";
+import { readCluster } from "./cluster/read-cluster.ts";
 import { createKey } from "./keys/create-key.ts";
 import { listCallers, listKeys, readKey, readSelf, readUsage } from "./keys/read-keys.ts";
 import { replaceSecret } from "./keys/replace-secret.ts";
@@ -26,7 +28,14 @@ import {
 } from "./service-accounts/disable-service-account.ts";
 import { listServiceAccounts, readServiceAccount } from "./service-accounts/read-service-accounts.ts";
 import { updateServiceAccount } from "./service-accounts/update-service-account.ts";
-import { acceptClock, acceptLoss, mergeWitness } from "./setup/installation.ts";
+import {
+  acceptClock,
+  acceptLoss,
+  closeStore,
+  mergeWitness,
+  noteDatabase,
+  openStore,
+} from "./setup/installation.ts";
 import { recover, redeemSetupToken } from "./setup/setup.ts";
 
 /** Everything that changes state. There is no other way. */
@@ -57,9 +66,13 @@ export const OPERATIONS = {
   announceBrownout,
   advanceRotation,
   endBrownout,
+  forgetProcess,
   acceptClock,
   mergeWitness,
   acceptLoss,
+  noteDatabase,
+  closeStore,
+  openStore,
 } as const;
 
 /** Everything that can be asked for. */
@@ -75,4 +88,5 @@ export const READINGS = {
   readRotation,
   listRotations,
   readAudit,
+  readCluster,
 } as const;

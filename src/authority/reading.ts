@@ -12,6 +12,8 @@ import type { Instant } from "./time.ts";
 export interface Reading<Input, Output> {
   readonly name: string;
   readonly permission: Permission;
+  /** Open to the operator's account alone. */
+  readonly operatorOnly?: boolean;
   run(question: Question, input: Input): Promise<Output>;
 }
 

@@ -1,13 +1,16 @@
 import type { Account } from "./accounts/account.ts";
 import type { ChainedEntry, EntryDraft, Head, Subject } from "./audit/entry.ts";
 import type { LogLine } from "./audit/verify-chain.ts";
+import type { Revocation } from "./audit/witness.ts";
 import type { Caller, CallerId } from "./callers/caller.ts";
+import type { Freshness } from "./freshness.ts";
 import type {
   AccountId,
   BrownoutId,
   KeyId,
   LineageId,
   OwnerId,
+  ProcessId,
   ReporterId,
   RotationId,
   ServiceAccountId,
@@ -15,8 +18,9 @@ import type {
 import type { Key, KeyState, Owner } from "./keys/key.ts";
 import type { Matched, VerdictCode } from "./keys/verdict.ts";
 import type { Brownout } from "./rotations/brownout.ts";
-import type { Dismissal, Watch } from "./rotations/evidence.ts";
+import type { Dismissal } from "./rotations/evidence.ts";
 import type { Rotation, RotationState } from "./rotations/rotation.ts";
+import type { Watched } from "./rotations/watch.ts";
 import type { ServiceAccount } from "./service-accounts/service-account.ts";
 import type { Instant } from "./time.ts";
 
@@ -67,6 +71,8 @@ export interface KeyReader {
   owner(account: AccountId, id: OwnerId): Promise<Owner | null>;
   list(account: AccountId, filter: KeyFilter, page: PageRequest): Promise<readonly (readonly [Key, Owner])[]>;
   ofLineage(account: AccountId, lineage: LineageId): Promise<readonly Key[]>;
+  /** What is asked for the keys of an account, or of one owner in it, that were not revoked. */
+  freshnessIn(account: AccountId, owner: OwnerId | null): Promise<readonly Freshness[]>;
   /** Keys that name `keyturn:*` and were not revoked, with their owners. */
   roots(account: AccountId): Promise<readonly (readonly [Key, Owner])[]>;
 }
@@ -134,6 +140,8 @@ export interface AuditReader {
     after: number,
     limit: number,
   ): Promise<readonly (LogLine & { readonly accountId: AccountId | null })[]>;
+  /** What keys asked for before the entries after `after` changed them; null where there are more than `limit`. */
+  freshnessBefore(after: number, limit: number): Promise<readonly Freshness[] | null>;
 }
 export interface AuditWriter extends AuditReader {
   append(draft: EntryDraft, entry: ChainedEntry, hidden: readonly HiddenText[]): Promise<void>;
@@ -162,8 +170,11 @@ export interface IdempotencyWriter {
   dropBefore(at: Instant): Promise<void>;
 }
 
-/** Facts of the installation itself. */
-export type FactName = "restored_unaccepted" | "restored_at";
+/**
+ * Facts of the installation itself. `closed`: no change is accepted but the one that opens it, because the installation
+ * is being moved to another database, or was.
+ */
+export type FactName = "restored_unaccepted" | "restored_at" | "database_identity" | "closed";
 export interface FactReader {
   get(name: FactName): Promise<string | null>;
 }
@@ -231,16 +242,21 @@ export interface UsageCount {
 
 /** Usage and callers: a file of its own on the embedded database, and the worse for a crash by one batch at most. */
 export interface EvidenceStore {
-  /** Opens a reporter's session. Any other session without an end is marked as ended uncleanly. */
-  startReporter(id: ReporterId, at: Instant): Promise<void>;
-  apply(batch: UsageBatch): Promise<void>;
+  /** Opens a reporter's session. One of the same process without an end is marked as ended uncleanly. */
+  startReporter(id: ReporterId, process: string, at: Instant): Promise<void>;
+  /**
+   * Counts a batch, once. "ended" says that the session was given up meanwhile: what was seen still counts, and the
+   * reporter must open another session.
+   */
+  apply(batch: UsageBatch): Promise<"living" | "ended">;
+  /** Gives up sessions that have told nothing since `before`: their processes are gone, with what they had seen. */
+  endLostReporters(before: Instant, at: Instant): Promise<void>;
   /** The clean end of a session; its last batch must have been applied. */
   stopReporter(id: ReporterId): Promise<void>;
   callersOf(key: KeyId): Promise<readonly Caller[]>;
   useOf(keys: readonly KeyId[]): Promise<ReadonlyMap<KeyId, KeyUse>>;
   usage(key: KeyId, unit: "minute" | "hour", from: Instant, until: Instant): Promise<readonly UsageCount[]>;
-  /** The watched time after the last unclean stop, and when that watch began. */
-  watches(): Promise<{ readonly watches: readonly Watch[]; readonly restartedAt: Instant | null }>;
+  watched(): Promise<Watched>;
   /** Drops minutes, hours and callers that have aged out. */
   dropBefore(cut: {
     readonly minutes: Instant;
@@ -256,20 +272,77 @@ export interface FollowedEntry {
   readonly chainHash: string;
   readonly operation: string;
   readonly subjects: readonly Pick<Subject, "kind" | "id">[];
+  /** For the witness: what must stay dead. */
+  readonly revoked: readonly Revocation[];
+}
+
+/** What a serving process tells of itself. */
+export interface ProcessReport {
+  readonly appliedSeq: number;
+  /** How old its knowledge of the log was, in milliseconds; null when it could not say. */
+  readonly stalenessMs: number | null;
+  readonly flushedAt: Instant | null;
+  readonly at: Instant;
+}
+
+/** A process that serves, or has gone without a word. */
+export interface ServingProcess extends ProcessReport {
+  readonly id: ProcessId;
+  /** Unique among the living: a process that starts under a name takes the place of the one before. */
+  readonly name: string;
+  readonly version: string;
+  readonly startedAt: Instant;
+}
+
+/** The caller whom a brownout refused, and how often since the last report. */
+export interface BrownoutHit {
+  readonly caller: string;
+  readonly refusals: number;
+}
+
+/** What the processes of one installation must know of each other. Nothing in it is a state of the domain. */
+export interface ClusterStore {
+  join(process: ServingProcess): Promise<void>;
+  /** False when the process is no longer on the list, and must join again. */
+  report(id: ProcessId, report: ProcessReport): Promise<boolean>;
+  leave(id: ProcessId): Promise<void>;
+  /** For whoever knows that nobody else serves: empties the list. */
+  clear(): Promise<void>;
+  processes(): Promise<readonly ServingProcess[]>;
+  /** Takes or keeps a piece of work for a while; true for one process at a time. */
+  claim(work: string, id: ProcessId, now: Instant, until: Instant): Promise<boolean>;
+  /** Adds up what several processes refused during a brownout, and returns it all. */
+  countBrownout(id: BrownoutId, hits: readonly BrownoutHit[]): Promise<readonly BrownoutHit[]>;
+  /** Keeps the digest of a set-up token. */
+  offerSetup(digest: string, expiresAt: Instant): Promise<void>;
+  /** Whether this token was offered and is good; afterwards none is. */
+  takeSetup(digest: string, now: Instant): Promise<boolean>;
 }
 
 /** Where an installation lives. Two engines implement it; both run the contract in test/contracts. */
 export interface Storage {
-  /** Runs alone; rejects with `outcome_unknown` when the engine can't say whether the change is durable. */
-  change<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /**
+   * Runs alone among the changes of one account, or among all where none is named. Rejects with `outcome_unknown` when the engine
+   * can't say whether the change is durable, and with `storage_unavailable` when it surely was not made.
+   */
+  change<T>(work: (tx: Transaction) => Promise<T>, scope?: AccountId | null): Promise<T>;
+  /** Whether a process must write nothing more once an outcome was unknown to it. */
+  readonly stopsAtFault: boolean;
   readonly read: Reader;
   readonly evidence: EvidenceStore;
+  readonly cluster: ClusterStore;
   /** The key with this digest. On the embedded database the answer is there at once. */
   match(digest: string): Matched | null | Promise<Matched | null>;
   /** The digests of keys, so that what is cached for them can be dropped. */
   digestsOf(key: KeyId): Promise<readonly string[]>;
-  /** Whether another process may have changed something since the last call. */
-  changedElsewhere(): boolean;
-  follow(after: number, limit: number): Promise<readonly FollowedEntry[]>;
+  /** The entries after `after`, ascending. Not `continuous`: the log has another entry in its place, or none. */
+  follow(
+    after: Pick<Head, "seq" | "chainHash">,
+    limit: number,
+  ): Promise<{ readonly continuous: boolean; readonly entries: readonly FollowedEntry[] }>;
+  /** Calls back soon after another process has appended something, most of the time. Returns the end of it. */
+  hear(onNews: () => void): () => void;
+  /** Which database this is, so that one that was put back or replaced can be told from it. Null: a file is a file. */
+  identity(): Promise<string | null>;
   close(): Promise<void>;
 }

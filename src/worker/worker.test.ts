@@ -11,6 +11,7 @@ import {
   startWorld,
   type World,
 } from "../../test/support/authority.ts";
+import { until } from "../../test/support/until.ts";
 import { OPERATIONS } from "../authority/operations.ts";
 import type { RotationPlan } from "../authority/rotations/rotation.ts";
 import { HOST } from "../authority/setup/setup.ts";
@@ -179,7 +180,7 @@ describe("a stop between any two steps does no harm", () => {
       workers.map(async (worker) => Number(await new Response(worker.stdout).text())),
     );
     expect(await Promise.all(workers.map((worker) => worker.exited))).toEqual([0, 0]);
-    await world.authority.followOthers();
+    await world.follow();
     for (const id of ids)
       expect([id, await stepsOf(world, id)]).toEqual([id, ["start_adopting", "adopt", "complete"]]);
     expect(rounds.reduce((sum, steps) => sum + steps, 0)).toBe(3 * ids.length);
@@ -247,6 +248,7 @@ describe("a brownout ends", () => {
     const { world, id, old } = await browned();
     expect(world.verify(old.secret, { name: "cron" })).toBe("brownout");
     world.clock.pass(300 * SECOND - 1);
+    await world.follow();
     expect(world.verify(old.secret, { name: "cron" })).toBe("brownout");
     world.clock.pass(1);
     expect(world.verify(old.secret, { name: "cron" })).toBe("valid");
@@ -256,6 +258,23 @@ describe("a brownout ends", () => {
       refusals: 2,
       callersHit: ["cron"],
     });
+    await world.close();
+  });
+
+  test("by the worker of whichever process works, however the others have refused: it need have refused nobody itself", async () => {
+    const { world, id, old } = await browned({ stopAfterRefusals: 2 });
+    const other = await startWorld({ folder: world.folder, clock: world.clock, process: "other" });
+    expect(await other.judged(old.secret, { name: "cron" })).toBe("brownout");
+    await workOnce(world.authority);
+    expect((await brownoutOf(world, id))?.stoppedAt).toBeNull();
+    expect(await other.judged(old.secret, { name: "cron" })).toBe("brownout");
+    expect(await other.judged(old.secret, { name: "cron" })).toBe("valid");
+    await until("both refusals are told", async () => (await brownoutOf(world, id))?.refusals === 2);
+    await workOnce(world.authority);
+    expect(await brownoutOf(world, id)).toMatchObject({ stopReason: "refusals", refusals: 2 });
+    await world.follow();
+    expect(world.verify(old.secret)).toBe("valid");
+    await other.leave();
     await world.close();
   });
 

@@ -74,14 +74,16 @@ async function advance(authority: Authority, rotation: Rotation): Promise<readon
 async function endSpentBrownouts(authority: Authority): Promise<void> {
   const now = authority.time.now();
   for (const brownout of await authority.storage.read.rotations.openBrownouts()) {
-    const reason = endOf(brownout, authority, now);
+    const reason = await endOf(brownout, authority, now);
     if (reason !== null) await perform(authority, endBrownout, SYSTEM, { id: brownout.id, reason });
   }
 }
 
-function endOf(brownout: Brownout, authority: Authority, now: number): BrownoutStop | null {
-  const spent = authority.verifier.tallyOf(brownout.id)?.spent;
-  if (spent != null) return spent;
+/** Whichever processes refused: the one that works need not be among them. */
+async function endOf(brownout: Brownout, authority: Authority, now: number): Promise<BrownoutStop | null> {
+  if (now < brownout.startsAt) return null;
+  const { spent } = await authority.brownouts.total(brownout);
+  if (spent !== null) return spent;
   return now >= brownout.endsAt ? "ended" : null;
 }
 
@@ -90,13 +92,15 @@ function endOf(brownout: Brownout, authority: Authority, now: number): BrownoutS
  * over. To be called when the recorder has started.
  */
 export async function endLostBrownouts(authority: Authority): Promise<void> {
-  const { restartedAt } = await authority.storage.evidence.watches();
+  const { restartedAt } = await authority.storage.evidence.watched();
   if (restartedAt !== null) await endRunningBrownouts(authority, "unclean_stop", restartedAt);
 }
 
-/** For a clean stop: brownouts that are running end, with what they found, because nobody would be counting. */
+/** For a clean stop: brownouts that are running end, with what they found, where nobody would be counting. */
 export async function endBrownoutsAtStop(authority: Authority): Promise<void> {
   if (!authority.health.writable()) return;
+  const processes = await authority.storage.cluster.processes();
+  if (processes.some(({ id }) => id !== authority.process.id)) return;
   await endSpentBrownouts(authority);
   await endRunningBrownouts(authority, "stop", authority.time.now());
 }
@@ -110,6 +114,17 @@ async function endRunningBrownouts(
     if (brownout.startsAt > startedBefore) continue;
     await perform(authority, endBrownout, SYSTEM, { id: brownout.id, reason });
   }
+}
+
+/** A process that has told nothing of what it saw for so long is gone, with what it saw at last. */
+const REPORTER_LOST_MS = 60_000;
+
+/** Gives up the reports of processes that are gone, and the brownouts whose count went with them. */
+export async function endLost(authority: Authority): Promise<void> {
+  if (authority.time.trouble() !== null || !authority.health.writable()) return;
+  const now = authority.time.now();
+  await authority.storage.evidence.endLostReporters(now - REPORTER_LOST_MS, now);
+  await endLostBrownouts(authority);
 }
 
 /** Drops what has aged out: minutes of usage after two days; hours, and callers unseen, after 400; retry records. */

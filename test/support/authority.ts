@@ -71,6 +71,7 @@ export const SETTINGS: AuthoritySettings = {
   callerAddress: "full",
   flushSeconds: 10,
   cacheKeys: 10_000,
+  boundedSeconds: 10,
 };
 
 /** Rights of nobody in particular: everything is left to the owner. */
@@ -105,8 +106,12 @@ export interface WorldOptions {
   readonly settings?: Partial<AuthoritySettings>;
   readonly witness?: Witness | null;
   readonly random?: (size: number) => Uint8Array;
+  /** What the process is called among those of the installation. */
+  readonly process?: string;
   /** For faults: what stands between the authority and its store. */
   readonly through?: (storage: Storage) => Storage;
+  /** Opens the store, at the start and at each restart, where it is not the embedded one in the folder. */
+  readonly open?: () => Promise<Storage>;
 }
 
 export interface MakeKey extends Partial<Omit<CreateKey, "own">> {
@@ -134,8 +139,12 @@ export interface World {
   rotate(keyId: KeyId, plan?: RotationPlan): Promise<Rotated>;
   /** The code of a verification by the account's own verifier. */
   verify(secret: string, caller?: CallerSighting, ask?: Requirement): VerdictCode;
+  /** The same where the store may have to be asked first. */
+  judged(secret: string, caller?: CallerSighting, ask?: Requirement, atLeast?: number): Promise<VerdictCode>;
   view(id: RotationId): Promise<RotationView>;
   stored(id: KeyId): Promise<Key>;
+  /** Looks at the end of the log, as every process does four times a second: what is remembered is current again. */
+  follow(): Promise<void>;
   /** Time goes by, all of it watched. */
   pass(milliseconds: number): Promise<void>;
   /** Flushes, then lets the worker take every step that is due. */
@@ -148,6 +157,8 @@ export interface World {
   restart(): Promise<World>;
   /** The process dies with what it had in memory; another starts over the same folder. */
   crash(): Promise<World>;
+  /** A clean stop that leaves the folder to the others that work over it. */
+  leave(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -165,13 +176,14 @@ async function openWorld(
   had: Issued | null,
 ): Promise<World> {
   const clock = options.clock ?? createTestClock();
-  const opened = openSqliteStorage(options.folder);
+  const opened = (await options.open?.()) ?? openSqliteStorage(options.folder);
   const authority = await createAuthority({
     settings: { ...SETTINGS, ...options.settings },
     storage: options.through?.(opened) ?? opened,
     clock,
     random: options.random ?? ((size) => crypto.getRandomValues(new Uint8Array(size))),
     witness: options.witness ?? null,
+    process: { name: options.process ?? "test", version: "0" },
   });
   await authority.recorder.start();
   const root = had ?? noted(await perform(authority, OPERATIONS.recover, HOST, {})).output;
@@ -208,10 +220,14 @@ async function openWorld(
       if (verdict instanceof Promise) throw new Error("the embedded database answers at once");
       return verdict.code;
     },
+    judged: async (secret, caller = {}, ask = {}, atLeast = 0) =>
+      (await authority.verifier.verify(secret, ask, caller, account, atLeast)).code,
     view: (id) => world.ask(READINGS.readRotation, { id }),
     stored: async (id) => (await world.ask(READINGS.readKey, { id })).key,
+    follow: () => authority.follower.renew(),
     pass: async (milliseconds) => {
       clock.pass(milliseconds);
+      await authority.follower.renew();
       await authority.recorder.flush();
     },
     work: async (id) => {
@@ -246,6 +262,10 @@ async function openWorld(
     crash: async () => {
       await authority.storage.close();
       return openWorld({ ...options, clock }, root);
+    },
+    leave: async () => {
+      await authority.recorder.stop();
+      await authority.storage.close();
     },
     close: async () => {
       await authority.recorder.stop();

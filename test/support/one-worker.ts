@@ -15,6 +15,7 @@ const authority = await createAuthority({
   clock: { wall: () => Number(now), monotonic: () => 1_000 },
   random: (size) => crypto.getRandomValues(new Uint8Array(size)),
   witness: null,
+  process: { name: `worker-${process.pid}`, version: "0" },
 });
 let steps = 0;
 for (let idle = 0; idle < 2; ) {

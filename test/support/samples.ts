@@ -21,6 +21,7 @@ export function sampleKey(changes: Partial<Key> = {}): Key {
     createdAt: START,
     expiresAt: null,
     revokedAt: null,
+    freshness: "bounded",
     rotationId: null,
     ...changes,
   };

@@ -75,12 +75,12 @@ describe("accounts.create", () => {
   test("R2: is the operator's alone, whatever scopes a tenant's root key has", async () => {
     const { key, account } = await world.do(createAccount, { name: "tenant" });
     for (const attempt of [
-      world.as(actorOf(key), createAccount, { name: "other" }),
-      world.as(actorOf(key), suspendAccount, { id: account.id }),
-      world.as(actorOf(key), reinstateAccount, { id: account.id }),
-      world.as(actorOf(key), suspendAccount, { id: world.account }),
+      () => world.as(actorOf(key), createAccount, { name: "other" }),
+      () => world.as(actorOf(key), suspendAccount, { id: account.id }),
+      () => world.as(actorOf(key), reinstateAccount, { id: account.id }),
+      () => world.as(actorOf(key), suspendAccount, { id: world.account }),
     ]) {
-      expect((await refusalOf(attempt)).code).toBe("operator_only");
+      expect((await refusalOf(attempt())).code).toBe("operator_only");
     }
   });
 });

@@ -21,8 +21,8 @@ export interface WitnessLine {
 
 /** A second place, meant to be on another disk, that is told of revocations before anybody gets the answer. */
 export interface Witness {
-  /** Durable when it returns. Throws when the line could not be written. */
-  write(line: WitnessLine): void;
+  /** All of them with one sync. Durable when it returns; throws when they could not be written. */
+  writeAll(lines: readonly WitnessLine[]): void;
 }
 
 /** Whether an operation accepts an earlier state of the database, which only somebody who answers for it may. */

@@ -41,13 +41,13 @@ let era = START;
 async function start(store: EvidenceStore = storage.evidence, kept: AddressKept = "full"): Promise<Bench> {
   era += 1_000 * DAY;
   const clock = createTestClock(era);
-  const recorder = createRecorder(store, clock, createTimekeeper(clock, 0), kept);
+  const recorder = createRecorder(store, clock, createTimekeeper(clock, 0), kept, "test");
   await recorder.start();
   return { clock, recorder, key: newId("key") };
 }
 
 const callersOf = (key: KeyId) => storage.evidence.callersOf(key);
-const watchedFrom = async (since: number) => watchedSince((await storage.evidence.watches()).watches, since);
+const watchedFrom = async (since: number) => watchedSince((await storage.evidence.watched()).watches, since);
 async function usageOf(key: KeyId, unit: "minute" | "hour") {
   return storage.evidence.usage(key, unit, 0, era + 1_000 * DAY);
 }
@@ -187,7 +187,7 @@ describe("the bound of callers", () => {
       ...storage.evidence,
       apply: async (batch) => {
         sizes.push(batch.callers.length);
-        await storage.evidence.apply(batch);
+        return storage.evidence.apply(batch);
       },
     };
     const bench = await start(store);
@@ -264,7 +264,7 @@ describe("a store that fails", () => {
           if (fail.after) await storage.evidence.apply(batch);
           throw new Error("disk I/O error");
         }
-        await storage.evidence.apply(batch);
+        return storage.evidence.apply(batch);
       },
     };
     return { store, sent };
@@ -327,9 +327,9 @@ describe("a store that fails", () => {
     let refuse = false;
     const store: EvidenceStore = {
       ...storage.evidence,
-      startReporter: async (id, at) => {
+      startReporter: async (id, process, at) => {
         if (refuse) throw new Error("disk I/O error");
-        await storage.evidence.startReporter(id, at);
+        await storage.evidence.startReporter(id, process, at);
       },
     };
     const { clock, recorder, key } = await start(store);
@@ -390,13 +390,13 @@ describe("watched time", () => {
   test("a jump is no unclean stop: what was watched before it still counts", async () => {
     const { clock, recorder } = await start();
     const began = clock.wall();
-    const before = await storage.evidence.watches();
+    const before = await storage.evidence.watched();
     clock.pass(MINUTE);
     await recorder.flush();
     clock.jump(DAY);
     await recorder.flush();
     await recorder.stop();
-    expect((await storage.evidence.watches()).restartedAt).toBe(before.restartedAt);
+    expect((await storage.evidence.watched()).restartedAt).toBe(before.restartedAt);
     expect(await watchedFrom(began)).toBe(MINUTE);
   });
 
@@ -404,7 +404,7 @@ describe("watched time", () => {
     era += 1_000 * DAY;
     const clock = createTestClock(era);
     const time = createTimekeeper(clock, 0);
-    const recorder = createRecorder(storage.evidence, clock, time, "full");
+    const recorder = createRecorder(storage.evidence, clock, time, "full", "test");
     await recorder.start();
     const began = clock.wall();
     clock.jump(300 * DAY);
@@ -416,7 +416,7 @@ describe("watched time", () => {
     await recorder.flush();
     clock.pass(HOUR);
     await recorder.flush();
-    const { watches } = await storage.evidence.watches();
+    const { watches } = await storage.evidence.watched();
     const real = watches.filter((watch) => watch.until < began + DAY);
     expect(watchedSince(real, began)).toBe(HOUR);
     await recorder.stop();
@@ -434,13 +434,95 @@ describe("watched time", () => {
     expect(await watchedFrom(began)).toBe(2 * MINUTE);
     // The process dies here: another recorder starts while this one never ended.
     clock.pass(SECOND);
-    const next = createRecorder(storage.evidence, clock, createTimekeeper(clock, 0), "full");
+    const next = createRecorder(storage.evidence, clock, createTimekeeper(clock, 0), "full", "test");
     await next.start();
     expect(await watchedFrom(began)).toBe(0);
-    expect((await storage.evidence.watches()).restartedAt).toBe(clock.wall());
+    expect((await storage.evidence.watched()).restartedAt).toBe(clock.wall());
     clock.pass(MINUTE);
     await next.stop();
     expect(await watchedFrom(began)).toBe(MINUTE);
+  });
+});
+
+describe("a session that was given up meanwhile", () => {
+  /** Nobody has heard of it for so long that the others gave it up; it was only cut off. */
+  async function givenUp() {
+    const bench = await start();
+    bench.clock.pass(SECOND);
+    await bench.recorder.flush();
+    bench.recorder.record(bench.key, null, { name: "api" }, "valid", bench.clock.wall());
+    bench.clock.pass(2 * MINUTE);
+    await storage.evidence.endLostReporters(bench.clock.wall() - MINUTE, bench.clock.wall());
+    return bench;
+  }
+
+  test("R16: has what it saw counted all the same, once, and another session goes on from there", async () => {
+    const { clock, recorder, key } = await givenUp();
+    const { restartedAt, watermark } = await storage.evidence.watched();
+    expect([restartedAt, watermark]).toEqual([clock.wall(), null]);
+    await recorder.flush();
+    expect((await callersOf(key))[0]?.counts).toEqual({ valid: 1 });
+    expect((await storage.evidence.watched()).watermark).toBe(clock.wall());
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    clock.pass(MINUTE);
+    await recorder.flush();
+    expect((await callersOf(key))[0]?.counts).toEqual({ valid: 2 });
+    expect((await usageOf(key, "hour")).map(({ count }) => count)).toEqual([2]);
+    expect(await watchedFrom(era)).toBe(MINUTE);
+    await recorder.stop();
+  });
+
+  test("R16: the same where its last report was cut off in the midst of it: it goes again and counts once", async () => {
+    let cut = true;
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      apply: async (batch) => {
+        const session = await storage.evidence.apply(batch);
+        if (cut) throw new Error("the connection is gone");
+        return session;
+      },
+    };
+    const { clock, recorder, key } = await start(store);
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    await expect(recorder.flush()).rejects.toThrow();
+    clock.pass(2 * MINUTE);
+    await storage.evidence.endLostReporters(clock.wall() - MINUTE, clock.wall());
+    cut = false;
+    recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    await recorder.flush();
+    clock.pass(MINUTE);
+    await recorder.flush();
+    expect((await callersOf(key))[0]?.counts).toEqual({ valid: 2 });
+    expect(await watchedFrom(era)).toBe(MINUTE);
+    await recorder.stop();
+  });
+
+  test("is another's business to give up: one that starts under another name ends no session but its own", async () => {
+    const { clock, recorder } = await start();
+    const began = clock.wall();
+    const other = createRecorder(storage.evidence, clock, createTimekeeper(clock, 0), "full", "other");
+    await other.start();
+    clock.pass(MINUTE);
+    await other.flush();
+    // What is watched waits for both.
+    expect(await watchedFrom(began)).toBe(0);
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(MINUTE);
+    await other.stop();
+    await recorder.stop();
+  });
+
+  test("nothing is told of what was flushed before the first session", async () => {
+    const { clock, recorder } = await start();
+    const idle = createRecorder(storage.evidence, clock, createTimekeeper(clock, 0), "full", "idle");
+    expect(idle.flushedAt()).toBeNull();
+    const began = clock.wall();
+    expect(recorder.flushedAt()).toBe(began);
+    clock.pass(SECOND);
+    expect(recorder.flushedAt()).toBe(began);
+    await recorder.flush();
+    expect(recorder.flushedAt()).toBe(began + SECOND);
+    await recorder.stop();
   });
 });
 

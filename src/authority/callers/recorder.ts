@@ -59,10 +59,14 @@ export interface Recorder {
     code: VerdictCode,
     now: Instant,
   ): PendingKey;
+  /** Who presented the key and when last, as far as it is not stored yet. */
+  pendingOf(keyId: KeyId): readonly Pick<CallerRow, "caller" | "lastSeenAt">[];
   /** Resolves when everything counted so far is stored. */
   flush(): Promise<void>;
   /** Seconds since the last stored flush, on the monotonic clock. */
   lagSeconds(): number;
+  /** Up to when everything that was seen is stored; null before the start. */
+  flushedAt(): Instant | null;
   start(): Promise<void>;
   /** The clean end: nothing is lost. */
   stop(): Promise<void>;
@@ -73,6 +77,7 @@ export function createRecorder(
   clock: Clock,
   time: Timekeeper,
   kept: AddressKept,
+  process: string,
 ): Recorder {
   let pending = new Map<KeyId, PendingKey>();
   let full: PendingKey[] = [];
@@ -83,6 +88,7 @@ export function createRecorder(
   let unsent: UsageBatch | null = null;
   let unsentAtMonotonic = 0;
   let flushing: Promise<void> = Promise.resolve();
+  let queued: Promise<void> | null = null;
   let started = false;
 
   function open(keyId: KeyId, minute: number): PendingKey {
@@ -102,7 +108,7 @@ export function createRecorder(
     const now = time.now();
     const monotonic = clock.monotonic();
     // The store first: batches of a session that it does not know would be dropped.
-    await store.startReporter(id, now);
+    await store.startReporter(id, process, now);
     reporterId = id;
     batchSeq = 0;
     coveredUntil = now;
@@ -127,22 +133,32 @@ export function createRecorder(
       batchSeq += 1;
       unsent = toBatch(taken, reporterId, batchSeq, coveredUntil, until, kept);
       unsentAtMonotonic = monotonic;
-      await store.apply(unsent);
+      const session = await store.apply(unsent);
       unsent = null;
       coveredUntil = until;
       coveredAtMonotonic = monotonic;
-      if (jumped) {
-        await store.stopReporter(reporterId);
-        await startSession();
-      }
+      if (jumped) await store.stopReporter(reporterId);
+      if (jumped || session === "ended") await startSession();
       return;
     }
     // A batch whose fate is unknown goes again under its own number, before anything newer.
-    await store.apply(unsent);
+    const session = await store.apply(unsent);
     coveredUntil = unsent.coversUntil;
     coveredAtMonotonic = unsentAtMonotonic;
     unsent = null;
+    if (session === "ended") await startSession();
     await flushOnce();
+  }
+
+  /** All who ask while one is under way share the next: it takes what was counted up to now. */
+  function flushNext(): Promise<void> {
+    const start = () => {
+      queued = null;
+      return flushOnce();
+    };
+    queued ??= flushing.then(start, start);
+    flushing = queued;
+    return queued;
   }
 
   return {
@@ -152,22 +168,29 @@ export function createRecorder(
       count(key, caller, CODE_INDEX[code], now, kept);
       return key;
     },
+    pendingOf: (keyId) => {
+      const held = [...full, ...pending.values()].filter((key) => key.keyId === keyId);
+      const counted = held.flatMap(({ named, unnamed }) => [...named.values(), ...unnamed.values()]);
+      return [
+        ...(unsent?.callers.filter((row) => row.keyId === keyId) ?? []),
+        ...counted.map(({ id, lastAt }) => ({ caller: id, lastSeenAt: lastAt })),
+      ];
+    },
     flush: async () => {
-      flushing = flushing.then(flushOnce, flushOnce);
       try {
-        await flushing;
+        await flushNext();
       } catch (cause) {
         throw new Refusal("storage_unavailable", "What was counted of uses could not be stored.", { cause });
       }
     },
     lagSeconds: () => (started ? (clock.monotonic() - coveredAtMonotonic) / 1000 : 0),
+    flushedAt: () => (started ? coveredUntil : null),
     start: async () => {
       await startSession();
       started = true;
     },
     stop: async () => {
-      flushing = flushing.then(flushOnce, flushOnce);
-      await flushing;
+      await flushNext();
       await store.stopReporter(reporterId);
     },
   };

@@ -124,6 +124,7 @@ describe("the emergency brake", () => {
     world.clock.pass(1);
     world.verify(issued.secret, { name: "just in time" });
     world.clock.pass(DAY - SECOND);
+    await world.follow();
     world.verify(issued.secret, { name: "refused" }, { scopes: ["users:read"] });
     world.verify(issued.secret, { address: "203.0.113.77", agent: "curl/8" });
     world.clock.pass(SECOND);

@@ -2,6 +2,7 @@ import type { OwnRights } from "../access/rights.ts";
 import { ownerRights } from "../access/rights.ts";
 import { checkName } from "../accounts/account.ts";
 import { assert, invalid, notFound, Refusal } from "../errors.ts";
+import type { Freshness } from "../freshness.ts";
 import { type KeyId, newId, type OwnerId } from "../ids.ts";
 import type { Change, Operation } from "../operation.ts";
 import { resolveExpiry } from "../time.ts";
@@ -16,6 +17,8 @@ export interface CreateKey {
   readonly expiresAt?: string | undefined;
   readonly own: OwnRights;
   readonly metadata?: Metadata | undefined;
+  /** Bounded unless said. */
+  readonly freshness?: Freshness | undefined;
 }
 
 /** How long a key lives when nobody says, in seconds. */
@@ -42,6 +45,7 @@ export const createKey: Operation<CreateKey, Issued> = {
       own: input.own,
       metadata: checkMetadata(input.metadata ?? {}),
       expiresAt: expiry.expiresAt,
+      freshness: input.freshness ?? "bounded",
       rotationId: null,
     });
   },

@@ -13,6 +13,7 @@ export function describeKey(key: Key): Readonly<Record<string, unknown>> {
     scopes: key.own.scopes,
     allowed_ips: key.own.allowedIps,
     expires_at: key.expiresAt === null ? null : formatInstant(key.expiresAt),
+    freshness: key.freshness,
     rotation_id: key.rotationId,
   };
 }

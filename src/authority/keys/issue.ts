@@ -1,5 +1,7 @@
 import { exceeding, type OwnRights, type Rights } from "../access/rights.ts";
+import { gatherReports } from "../callers/gather-reports.ts";
 import { Refusal } from "../errors.ts";
+import type { Freshness } from "../freshness.ts";
 import { type AccountId, type LineageId, newId } from "../ids.ts";
 import type { Change, Issuer } from "../operation.ts";
 import { digestOf, hintOf, mintSecret } from "../secret.ts";
@@ -23,6 +25,7 @@ export interface Mint {
   readonly own: OwnRights;
   readonly metadata: Metadata;
   readonly expiresAt: Instant | null;
+  readonly freshness: Freshness;
   readonly rotationId: Key["rotationId"];
 }
 
@@ -96,6 +99,7 @@ export async function mintKey(change: Change, mint: Mint): Promise<Issued> {
     createdAt: change.now,
     expiresAt: mint.expiresAt,
     revokedAt: null,
+    freshness: mint.freshness,
     rotationId: mint.rotationId,
   };
   await change.tx.keys.add(key, digest);
@@ -108,8 +112,13 @@ export async function replaceSecretOf(change: Change, key: Key, owner: Owner): P
   if (key.revokedAt !== null || owner.deletedAt !== null) {
     throw new Refusal("key_revoked", "The key is revoked; nothing leaves that state. Issue a new key.");
   }
-  // What was counted but not stored yet is a use as well.
-  await change.authority.recorder.flush();
+  // What was counted but not stored yet is a use as well, whichever process counted it.
+  if (!(await gatherReports(change.authority))) {
+    throw new Refusal(
+      "storage_unavailable",
+      "Another process has not told yet which keys it saw, so it is not known whether this one was used. Try again in a minute.",
+    );
+  }
   const use = (await change.authority.storage.evidence.useOf([key.id])).get(key.id);
   if (use?.lastSeenAt != null) {
     throw new Refusal(

@@ -1,6 +1,7 @@
 import { compileBlocks } from "../access/addresses.ts";
 import type { OwnRights } from "../access/rights.ts";
 import type { PendingKey } from "../callers/recorder.ts";
+import { type Freshness, freshnessOf } from "../freshness.ts";
 import type { AccountId, KeyId, LineageId } from "../ids.ts";
 import type { Instant } from "../time.ts";
 import { type Key, type KeyKind, type Metadata, type Owner, rightsOf, type Suspension } from "./key.ts";
@@ -26,6 +27,7 @@ interface Standing extends Bond {
 /** A key at hand. `pending` is the recorder's. */
 export interface Remembered {
   matched: Matched;
+  readonly freshness: Freshness;
   readonly effective: Effective;
   readonly standing: Standing;
   readonly rotation: Bond | null;
@@ -101,6 +103,7 @@ export function createKeyMemory(capacity: number): KeyMemory {
     const effective = inherits ? standing.inherited : effectiveOf(matched.key, standing.owner);
     const entry: Remembered = {
       matched,
+      freshness: freshnessOf(matched.key.freshness, effective.rights.scopes),
       effective,
       standing,
       rotation: rotationBond(matched),
@@ -168,6 +171,8 @@ function effectiveOf(key: Key, owner: Owner): Effective {
   return { rights, addresses: rights.allowedIps === null ? null : compileBlocks(rights.allowedIps) };
 }
 
+const PLAIN_FRESHNESS: Freshness = "bounded";
+
 type PackedKey = readonly [
   place: number,
   id: KeyId,
@@ -177,7 +182,15 @@ type PackedKey = readonly [
   createdAt: Instant,
   expiresAt: Instant | null,
   // Left out when the key has nothing but what it inherits.
-  more?: readonly [KeyKind, OwnRights, Metadata, readonly Suspension[], Instant | null, replaced: boolean],
+  more?: readonly [
+    KeyKind,
+    OwnRights,
+    Metadata,
+    readonly Suspension[],
+    Instant | null,
+    Freshness,
+    replaced: boolean,
+  ],
 ];
 
 /** A key in a rotation is in the midst of changes and read from the store again: null. */
@@ -190,8 +203,11 @@ function pack({ matched, standing }: Remembered): string | null {
     Object.keys(key.metadata).length === 0 &&
     key.suspensions.length === 0 &&
     key.revokedAt === null &&
+    key.freshness === PLAIN_FRESHNESS &&
     !replaced;
-  const more = plain ? [] : [[key.kind, key.own, key.metadata, key.suspensions, key.revokedAt, replaced]];
+  const more = plain
+    ? []
+    : [[key.kind, key.own, key.metadata, key.suspensions, key.revokedAt, key.freshness, replaced]];
   const row = [
     standing.place,
     key.id,
@@ -207,8 +223,8 @@ function pack({ matched, standing }: Remembered): string | null {
 
 function unpack(row: PackedKey, standing: Standing): Matched {
   const [, id, lineageId, name, hint, createdAt, expiresAt, more] = row;
-  const [kind, own, metadata, suspensions, revokedAt, replaced] =
-    more ?? (["service", INHERITED, {}, [], null, false] as const);
+  const [kind, own, metadata, suspensions, revokedAt, freshness, replaced] =
+    more ?? (["service", INHERITED, {}, [], null, PLAIN_FRESHNESS, false] as const);
   const { owner, accountId, accountSuspended } = standing;
   return {
     key: {
@@ -225,6 +241,7 @@ function unpack(row: PackedKey, standing: Standing): Matched {
       createdAt,
       expiresAt,
       revokedAt,
+      freshness,
       rotationId: null,
     },
     owner,

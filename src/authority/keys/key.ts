@@ -1,5 +1,6 @@
 import { effectiveRights, type OwnRights, ownerRights, type Rights } from "../access/rights.ts";
 import { invalid } from "../errors.ts";
+import type { Freshness } from "../freshness.ts";
 import type { AccountId, KeyId, LineageId, OwnerId, RotationId } from "../ids.ts";
 import type { Instant, Seconds } from "../time.ts";
 
@@ -28,6 +29,8 @@ export interface Key {
   readonly createdAt: Instant;
   readonly expiresAt: Instant | null;
   readonly revokedAt: Instant | null;
+  /** What the key asks for; one with a `keyturn:` scope is strict all the same. */
+  readonly freshness: Freshness;
   /** The open rotation that this key takes part in, its undo window included. */
   readonly rotationId: RotationId | null;
 }

@@ -83,6 +83,7 @@ describe("what is known of a key's use", () => {
     world.verify(secret, { name: "api", address: "10.0.0.1", agent: "api/1" });
     world.verify(secret, { name: "api" }, { scopes: ["c:d"] });
     world.clock.pass(MINUTE);
+    await world.follow();
     world.verify(secret, { name: "api", address: "10.0.0.1", agent: "api/1" });
     expect(await world.ask(READINGS.listCallers, { id: key.id })).toMatchObject([
       { id: "n:api", address: "10.0.0.1", agent: "api/1", counts: { valid: 2, insufficient_scope: 1 } },

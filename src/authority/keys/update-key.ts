@@ -1,6 +1,7 @@
 import { exceeding, type OwnRights } from "../access/rights.ts";
 import { checkName } from "../accounts/account.ts";
 import { invalid, Refusal } from "../errors.ts";
+import { atLeastAsFresh, type Freshness } from "../freshness.ts";
 import type { KeyId } from "../ids.ts";
 import type { Change, Operation } from "../operation.ts";
 import { formatInstant, type Instant, parseInstant } from "../time.ts";
@@ -17,6 +18,7 @@ export interface UpdateKey {
   /** Members that are left out stay as they are. */
   readonly own: Partial<OwnRights>;
   readonly expiresAt?: string | undefined;
+  readonly freshness?: Freshness | undefined;
   readonly force?: boolean | undefined;
 }
 
@@ -36,9 +38,10 @@ export const updateKey: Operation<UpdateKey, { readonly key: Key; readonly owner
         name: input.name === undefined ? key.name : await freeName(change, key, input.name),
         metadata: input.metadata === undefined ? key.metadata : checkMetadata(input.metadata),
         expiresAt: input.expiresAt === undefined ? key.expiresAt : sooner(key, input.expiresAt, change.now),
+        freshness: input.freshness === undefined ? key.freshness : fresher(key, input.freshness),
       };
       await replaceAndRecord(change, key, updated);
-      await narrowPartner(change, updated, input.own);
+      await narrowPartner(change, updated, input);
       return { key: updated, owner };
     }),
 };
@@ -90,13 +93,19 @@ function sooner(key: Key, text: string, now: Instant): Instant {
   return at;
 }
 
+/** A key that is accepted for longer after its revocation is a wider key. */
+function fresher(key: Key, wanted: Freshness): Freshness {
+  if (atLeastAsFresh(wanted, key.freshness)) return wanted;
+  throw invalid("freshness", `can only be made stricter than ${key.freshness}; issue a new key for less`);
+}
+
 async function replaceAndRecord(change: Change, before: Key, after: Key): Promise<void> {
   await change.tx.keys.replace(after);
   change.record({ kind: "key", id: after.id, before: describeKey(before), after: describeKey(after) });
 }
 
 /** Both keys of an open rotation stay alike: what is taken from one is taken from the other. */
-async function narrowPartner(change: Change, key: Key, own: Partial<OwnRights>): Promise<void> {
+async function narrowPartner(change: Change, key: Key, { own, freshness }: UpdateKey): Promise<void> {
   if (key.rotationId === null) return;
   const rotation = await change.tx.rotations.byId(key.accountId, key.rotationId);
   if (rotation === null) return;
@@ -106,7 +115,12 @@ async function narrowPartner(change: Change, key: Key, own: Partial<OwnRights>):
     key.accountId,
     isOld ? rotation.successorKeyId : rotation.oldKeyId,
   );
-  await replaceAndRecord(change, partner, { ...partner, name: key.name, own: { ...partner.own, ...own } });
+  await replaceAndRecord(change, partner, {
+    ...partner,
+    name: key.name,
+    own: { ...partner.own, ...own },
+    freshness: freshness ?? partner.freshness,
+  });
   if (isOld && rotation.oldKeyEndsAt !== key.expiresAt) {
     const shortened = { ...rotation, oldKeyEndsAt: key.expiresAt };
     await change.tx.rotations.replace(shortened);

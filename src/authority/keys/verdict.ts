@@ -26,6 +26,15 @@ export const VERDICT_CODES = [
 
 export type VerdictCode = (typeof VERDICT_CODES)[number];
 
+const RANK = Object.fromEntries(VERDICT_CODES.map((code, rank) => [code, rank])) as Readonly<
+  Record<VerdictCode, number>
+>;
+
+/** Whether `one` is said where both apply. */
+export function precedes(one: VerdictCode, other: VerdictCode): boolean {
+  return RANK[one] < RANK[other];
+}
+
 /** All that the store knows about the secret that was presented. */
 export interface Matched {
   readonly key: Key;

@@ -189,10 +189,9 @@ describe("R12: what is remembered of a key follows every change of it at once", 
     expect(world.verify(issued.secret)).toBe("valid");
     const elsewhere = await startWorld({ folder: world.folder, clock: world.clock });
     await elsewhere.as(actorOf(world.root.key), OPERATIONS.suspendKey, { id: issued.key.id });
-    expect(world.authority.storage.changedElsewhere()).toBe(true);
-    await world.authority.followOthers();
+    await world.follow();
     expect(world.verify(issued.secret)).toBe("suspended");
-    expect(world.authority.appliedSeq()).toBe((await world.lastEntry()).seq);
+    expect(world.authority.follower.appliedSeq()).toBe((await world.lastEntry()).seq);
     await elsewhere.authority.storage.close();
   });
 });
@@ -236,6 +235,7 @@ describe("the memory of the verifier", () => {
 
 test("R17: an end is kept to the millisecond also for a key that is remembered", async () => {
   world.clock.pass(10 * DAY - 1);
+  await world.follow();
   expect([world.verify(issued.secret), world.verify(issued.secret)]).toEqual(["valid", "valid"]);
   world.clock.pass(1);
   expect(world.verify(issued.secret)).toBe("expired");

@@ -1,12 +1,21 @@
 import { type AddressKept, type CallerSighting, callerIdOf, callerLabel } from "../callers/caller.ts";
 import type { Recorder } from "../callers/recorder.ts";
 import type { Timekeeper } from "../clock.ts";
-import type { AccountId, BrownoutId, KeyId } from "../ids.ts";
-import type { Brownout } from "../rotations/brownout.ts";
+import { Refusal } from "../errors.ts";
+import type { Follower } from "../follower.ts";
+import type { AccountId, KeyId } from "../ids.ts";
+import type { BrownoutCounts } from "../rotations/brownout-counts.ts";
 import { digestOf, inspectSecret, type SecretFormat } from "../secret.ts";
 import type { FollowedEntry, Storage } from "../storage.ts";
 import { createKeyMemory, type Remembered } from "./key-memory.ts";
-import { type Effective, judge, type Matched, type Requirement, type VerdictCode } from "./verdict.ts";
+import {
+  type Effective,
+  judge,
+  type Matched,
+  precedes,
+  type Requirement,
+  type VerdictCode,
+} from "./verdict.ts";
 
 /** A key as the verifier remembers it. Faces may hang what they derive from it on its identity. */
 export interface KnownKey {
@@ -20,115 +29,129 @@ export interface Verdict {
   readonly key: KnownKey | null;
 }
 
-/** What was counted of a brownout that is running, before it is stored. */
-export interface BrownoutTally {
-  readonly refusals: number;
-  readonly callersHit: readonly string[];
-  readonly spent: "callers" | "refusals" | null;
-}
-
 export interface Verifier {
   /**
    * Whether the presented text is good for what is asked, now; never throws for a bad key, and counts the use.
    * `account` is the verifier's: a key of another is `unknown`. Null is Keyturn itself, asking who is calling.
+   * The answer takes all entries up to `atLeast` into account, or is `stale`.
    */
   verify(
     presented: string,
     ask: Requirement,
     caller: CallerSighting,
     account: AccountId | null,
+    atLeast?: number,
   ): Verdict | Promise<Verdict>;
   /** Forgets what an entry of the log may have changed. */
-  apply(entry: FollowedEntry): Promise<void>;
-  tallyOf(brownout: BrownoutId): BrownoutTally | null;
+  forget(entry: FollowedEntry): Promise<void>;
   size(): number;
 }
 
 export interface VerifierOptions {
   readonly storage: Pick<Storage, "match" | "digestsOf">;
   readonly recorder: Recorder;
+  readonly follower: Pick<Follower, "allows" | "catchUp" | "history">;
+  readonly brownouts: Pick<BrownoutCounts, "hit" | "isSpent">;
   readonly time: Timekeeper;
   readonly format: SecretFormat;
   /** How much of an address may stand in what a brownout found. */
   readonly callerAddress: AddressKept;
   /** How many keys are remembered; the oldest makes room. */
   readonly capacity: number;
-  /** Called once when a brownout has reached a threshold. */
-  readonly onBrownoutSpent: (id: BrownoutId) => void;
-}
-
-interface LiveBrownout {
-  refusals: number;
-  readonly callers: Set<string>;
-  spent: "callers" | "refusals" | null;
 }
 
 const MALFORMED: Verdict = { code: "malformed", key: null };
 const WRONG_REGION: Verdict = { code: "wrong_region", key: null };
 const UNKNOWN: Verdict = { code: "unknown", key: null };
+const STALE: Verdict = { code: "stale", key: null };
 const LONGEST_TEXT = 512;
 
 export function createVerifier(options: VerifierOptions): Verifier {
-  const { storage, recorder, time, format, callerAddress, capacity } = options;
+  const { storage, recorder, follower, brownouts, time, format, callerAddress, capacity } = options;
   const memory = createKeyMemory(capacity);
-  const brownouts = new Map<BrownoutId, LiveBrownout>();
   let generation = 0;
 
+  /** The verdict on a key that was found. Null: not by what is known at this moment, for it may be out of date. */
   function conclude(
     entry: Remembered,
-    ask: Requirement,
-    caller: CallerSighting,
-    account: AccountId | null,
-  ): Verdict {
+    { ask, caller, account, atLeast }: Asked,
+    knowledge: "current" | "remembered" | "given up",
+  ): Verdict | null {
     const { key } = entry.matched;
+    const { freshness } = entry;
+    if (knowledge === "remembered" && atLeast > 0 && !follower.allows(freshness, atLeast)) return null;
     if (account !== null && key.accountId !== account) return UNKNOWN;
     const now = time.now();
     const { brownout } = entry.matched;
-    if (brownout !== null && brownouts.get(brownout.id)?.spent != null) {
+    if (brownout !== null && brownouts.isSpent(brownout.id))
       entry.matched = { ...entry.matched, brownout: null };
+    let code = judge(entry.matched, entry.effective, ask, now);
+    if (precedes("stale", code)) {
+      if (knowledge === "given up") code = "stale";
+      else if (knowledge === "remembered" && !follower.allows(freshness, atLeast)) return null;
     }
-    const code = judge(entry.matched, entry.effective, ask, now);
-    if (code === "brownout" && brownout !== null) hit(brownout, caller);
+    if (code === "brownout" && brownout !== null)
+      brownouts.hit(brownout, callerLabel(callerIdOf(caller, callerAddress)));
     entry.pending = recorder.record(key.id, entry.pending, caller, code, now);
     return { code, key: entry };
   }
 
-  /** Counted at once, not by flush: a threshold must hold however fast the refusals come. */
-  function hit(brownout: Brownout, caller: CallerSighting): void {
-    let live = brownouts.get(brownout.id);
-    if (live === undefined) {
-      live = { refusals: brownout.refusals, callers: new Set(brownout.callersHit), spent: null };
-      brownouts.set(brownout.id, live);
+  function fromStore(digest: string, asked: Asked): Verdict | Promise<Verdict> {
+    const since = generation;
+    const found = (matched: Matched | null): Verdict => {
+      // R14: a database that was put back would bring revoked keys back to life.
+      if (follower.history() === "broken") return STALE;
+      if (matched === null) return UNKNOWN;
+      const known = memory.put(digest, matched);
+      // Something changed while the store was asked: good for this answer, not for the next.
+      if (since !== generation) memory.forget(digest);
+      return conclude(known, asked, "current") ?? STALE;
+    };
+    const match = askStore(digest);
+    if (match instanceof Promise) return match.then(found, unavailable);
+    return found(match);
+  }
+
+  function askStore(digest: string): ReturnType<VerifierOptions["storage"]["match"]> {
+    try {
+      return storage.match(digest);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    live.refusals += 1;
-    live.callers.add(callerLabel(callerIdOf(caller, callerAddress)));
-    if (live.refusals >= brownout.stopAfterRefusals) live.spent = "refusals";
-    if (live.callers.size >= brownout.stopAfterCallers) live.spent = "callers";
-    if (live.spent !== null) options.onBrownoutSpent(brownout.id);
+  }
+
+  /** The store as it is now, unless that is before what was asked for: then it is another than the one that is known. */
+  function fromStoreAt(digest: string, asked: Asked): Verdict | Promise<Verdict> {
+    const { atLeast } = asked;
+    if (atLeast === 0 || follower.allows("static", atLeast)) return fromStore(digest, asked);
+    return follower
+      .catchUp("static", atLeast)
+      .then((current) => (current ? fromStore(digest, asked) : STALE));
+  }
+
+  /** By what is remembered once that is up to date, or by the little that stays true when it can't be. */
+  async function whenCurrent(digest: string, entry: Remembered, asked: Asked): Promise<Verdict> {
+    const current = await follower.catchUp(entry.freshness, asked.atLeast);
+    const known = memory.get(digest);
+    if (known === undefined) return fromStore(digest, asked);
+    return conclude(known, asked, current ? "current" : "given up") ?? STALE;
   }
 
   return {
-    verify: (presented, ask, caller, account) => {
+    verify: (presented, ask, caller, account, atLeast = 0) => {
       if (presented.length > LONGEST_TEXT) return MALFORMED;
+      const asked: Asked = { ask, caller, account, atLeast };
       const digest = digestOf(presented);
       const entry = memory.get(digest);
       // What is remembered under this digest has passed its checksum: no other text has the same digest.
-      if (entry !== undefined) return conclude(entry, ask, caller, account);
+      if (entry !== undefined)
+        return conclude(entry, asked, "remembered") ?? whenCurrent(digest, entry, asked);
       const form = inspectSecret(presented, format);
       if (form === "malformed") return MALFORMED;
       if (form === "wrong_region") return WRONG_REGION;
-      const since = generation;
-      const match = storage.match(digest);
-      const found = (matched: Matched | null): Verdict => {
-        if (matched === null) return UNKNOWN;
-        const known = memory.put(digest, matched);
-        // Something changed while the store was asked: good for this answer, not for the next.
-        if (since !== generation) memory.forget(digest);
-        return conclude(known, ask, caller, account);
-      };
-      return match instanceof Promise ? match.then(found) : found(match);
+      return fromStoreAt(digest, asked);
     },
-    apply: async (entry) => {
+    forget: async (entry) => {
       generation += 1;
       for (const { kind, id } of entry.subjects) {
         if (kind === "key") {
@@ -138,12 +161,19 @@ export function createVerifier(options: VerifierOptions): Verifier {
         }
       }
     },
-    tallyOf: (id) => {
-      const live = brownouts.get(id);
-      return live === undefined
-        ? null
-        : { refusals: live.refusals, callersHit: [...live.callers], spent: live.spent };
-    },
     size: () => memory.size(),
   };
+}
+
+interface Asked {
+  readonly ask: Requirement;
+  readonly caller: CallerSighting;
+  readonly account: AccountId | null;
+  readonly atLeast: number;
+}
+
+/** A store that can't be asked says nothing about the key; a bug is no verdict. */
+function unavailable(error: unknown): Verdict {
+  if (error instanceof Refusal && error.code === "storage_unavailable") return STALE;
+  throw error;
 }

@@ -75,11 +75,11 @@ export async function stopBrownouts(change: Change, rotation: Rotation): Promise
 
 /** Stores that a brownout is over, and what it found. */
 export async function stopBrownout(change: Change, brownout: Brownout, reason: BrownoutStop): Promise<void> {
-  const tally = change.authority.verifier.tallyOf(brownout.id);
+  const { refusals, callersHit } = await change.authority.brownouts.total(brownout);
   const ended = {
     ...brownout,
-    refusals: tally?.refusals ?? brownout.refusals,
-    callersHit: tally?.callersHit ?? brownout.callersHit,
+    refusals,
+    callersHit,
     stoppedAt: Math.min(change.now, brownout.endsAt),
     stopReason: reason,
   };

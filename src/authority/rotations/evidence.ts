@@ -1,12 +1,7 @@
 import { type Caller, type CallerId, callerLabel, isUnnamed, OVERFLOW } from "../callers/caller.ts";
 import type { Instant, Seconds } from "../time.ts";
 import type { Rotation } from "./rotation.ts";
-
-/** A stretch of time over which every verifying process has reported what it saw. */
-export interface Watch {
-  readonly from: Instant;
-  readonly until: Instant;
-}
+import type { Watch } from "./watch.ts";
 
 /** A person's word that a caller which is silent need not be waited for. Void once it is seen on the old key again. */
 export interface Dismissal {

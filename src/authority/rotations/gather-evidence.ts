@@ -29,7 +29,7 @@ export async function gatherEvidence(
     await evidence.callersOf(rotation.oldKeyId),
     await evidence.callersOf(rotation.successorKeyId),
     await evidence.useOf([rotation.successorKeyId]),
-    await evidence.watches(),
+    await evidence.watched(),
     await tx.rotations.dismissals(rotation.id),
   ];
   return {

@@ -50,9 +50,12 @@ export async function viewOf(
   const { read, authority, now } = question;
   const { assessment, evidence } = await judgeRotation(authority, read, rotation, now);
   const stored = await read.rotations.brownouts(rotation.id);
-  const brownouts = stored.map((one) => {
-    const tally = one.stoppedAt === null ? authority.verifier.tallyOf(one.id) : null;
-    return tally === null ? one : { ...one, refusals: tally.refusals, callersHit: tally.callersHit };
-  });
+  const brownouts = await Promise.all(
+    stored.map(async (one) => {
+      if (one.stoppedAt !== null) return one;
+      const { refusals, callersHit } = await authority.brownouts.total(one);
+      return { ...one, refusals, callersHit };
+    }),
+  );
   return { rotation, assessment, dismissals: evidence.dismissals, brownouts, now };
 }

@@ -65,6 +65,7 @@ async function startRotation(change: Change, { keyId, plan }: RotateKey): Promis
     own: old.own,
     metadata: old.metadata,
     expiresAt: endAfter(span, change.now),
+    freshness: old.freshness,
     rotationId,
   });
   const rotation: Rotation = {

@@ -179,19 +179,19 @@ describe("service-accounts.delete", () => {
       subjects: [{ id: owner.id, before: { deleted: false }, after: { deleted: true } }],
     });
     for (const attempt of [
-      world.do(enableServiceAccount, { id: owner.id }),
-      world.do(disableServiceAccount, { id: owner.id }),
-      world.do(updateServiceAccount, { id: owner.id, own: {} }),
-      world.do(deleteServiceAccount, { id: owner.id }),
+      () => world.do(enableServiceAccount, { id: owner.id }),
+      () => world.do(disableServiceAccount, { id: owner.id }),
+      () => world.do(updateServiceAccount, { id: owner.id, own: {} }),
+      () => world.do(deleteServiceAccount, { id: owner.id }),
     ]) {
-      expect((await refusalOf(attempt)).code).toBe("not_found");
+      expect((await refusalOf(attempt())).code).toBe("not_found");
     }
     for (const attempt of [
-      world.do(OPERATIONS.reinstateKey, { id: key.id }),
-      world.do(OPERATIONS.replaceSecret, { id: key.id }),
-      world.do(OPERATIONS.updateKey, { id: key.id, own: {} }),
+      () => world.do(OPERATIONS.reinstateKey, { id: key.id }),
+      () => world.do(OPERATIONS.replaceSecret, { id: key.id }),
+      () => world.do(OPERATIONS.updateKey, { id: key.id, own: {} }),
     ]) {
-      expect((await refusalOf(attempt)).code).toBe("key_revoked");
+      expect((await refusalOf(attempt())).code).toBe("key_revoked");
     }
     expect((await refusalOf(world.rotate(key.id))).extensions.state).toBe("revoked");
     world = await world.restart();

@@ -36,10 +36,17 @@ export const mergeWitness: Operation<{ readonly revocations: readonly Revocation
       before: null,
       after: { revocations_merged: merged },
     });
-    await change.tx.facts.set("restored_unaccepted", null);
+    await accept(change);
     return merged;
   },
 };
+
+/** From here on this database is the one that counts. */
+async function accept(change: Change): Promise<void> {
+  await change.tx.facts.set("restored_unaccepted", null);
+  await change.tx.facts.set("closed", null);
+  await change.tx.facts.set("database_identity", await change.authority.storage.identity());
+}
 
 /** Whether there was anything to make good: the backup may know of the revocation, or not of the thing at all. */
 async function makeGood(change: Change, { kind, id, ordinal = 1 }: Revocation): Promise<boolean> {
@@ -70,12 +77,63 @@ export const acceptLoss: Operation<Record<string, never>, void> = {
   async run(change) {
     await inOperatorsAccount(change);
     const restoredAt = await change.tx.facts.get("restored_at");
-    await change.tx.facts.set("restored_unaccepted", null);
+    await accept(change);
     change.record({
       kind: "installation",
       id: "restore",
       before: { restored_at: restoredAt },
       after: { loss_accepted: true },
+    });
+  },
+};
+
+/** Why an installation takes no changes. */
+export type Closed = "moving" | "moved";
+
+/** `keyturn migrate-store`: what is copied from here must not change meanwhile, nor when the copy serves. */
+export const closeStore: Operation<{ readonly why: Closed }, void> = {
+  name: "store.close",
+  permission: "host",
+  movesStore: true,
+  async run(change, { why }) {
+    const before = await change.tx.facts.get("closed");
+    await inOperatorsAccount(change);
+    await change.tx.facts.set("closed", why);
+    change.record({ kind: "installation", id: "store", before: { closed: before }, after: { closed: why } });
+  },
+};
+
+/** The end of a move, at the new database; or of one that was called off, at the old one. */
+export const openStore: Operation<Record<string, never>, void> = {
+  name: "store.open",
+  permission: "host",
+  movesStore: true,
+  async run(change) {
+    const before = await change.tx.facts.get("closed");
+    await inOperatorsAccount(change);
+    await change.tx.facts.set("closed", null);
+    change.record({ kind: "installation", id: "store", before: { closed: before }, after: { closed: null } });
+  },
+};
+
+/**
+ * The database is another than before, and nothing is missing in it: it is new, or a standby took over that held
+ * everything that a process of this installation has seen.
+ */
+export const noteDatabase: Operation<{ readonly identity: string }, void> = {
+  name: "database.note",
+  permission: "system",
+  mayBeIdle: true,
+  async run(change, { identity }) {
+    const before = await change.tx.facts.get("database_identity");
+    if (before === identity) return;
+    await inOperatorsAccount(change);
+    await change.tx.facts.set("database_identity", identity);
+    change.record({
+      kind: "installation",
+      id: "database",
+      before: { identity: before },
+      after: { identity },
     });
   },
 };

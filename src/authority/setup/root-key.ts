@@ -26,6 +26,7 @@ export async function issueRootKey(change: Change, account: Account): Promise<Is
     own: ROOT_RIGHTS,
     metadata: {},
     expiresAt: endAfter(span, change.now),
+    freshness: "strict",
     rotationId: null,
   });
 }

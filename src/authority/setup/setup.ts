@@ -1,4 +1,3 @@
-import { timingSafeEqual } from "node:crypto";
 import { type Account, checkName } from "../accounts/account.ts";
 import { describeAccount } from "../accounts/describe.ts";
 import type { Actor } from "../audit/entry.ts";
@@ -25,10 +24,10 @@ export async function needsSetup(authority: Authority): Promise<boolean> {
 }
 
 /** A one-time token, good for 15 minutes; an earlier one dies. It is to be shown on the host and nowhere else. */
-export function openSetup(authority: Authority): string {
+export async function openSetup(authority: Authority): Promise<string> {
   const token = `setup_${mintSecret({ brand: "x", retiredBrands: [], region: null }, "service", authority.random).slice(4, 36)}`;
-  authority.setup.digest = digestOf(token);
-  authority.setup.expiresAt = authority.clock.monotonic() + SETUP_TOKEN_SECONDS * 1000;
+  const expiresAt = authority.time.now() + SETUP_TOKEN_SECONDS * 1000;
+  await authority.storage.cluster.offerSetup(digestOf(token), expiresAt);
   return token;
 }
 
@@ -38,20 +37,13 @@ export const redeemSetupToken: Operation<{ readonly token: string }, Issued> = {
   permission: "host",
   issuesCredential: true,
   async run(change, { token }) {
-    const { setup, clock } = change.authority;
-    const known = setup.digest;
-    const good =
-      known !== null &&
-      clock.monotonic() < setup.expiresAt &&
-      timingSafeEqual(Buffer.from(known), Buffer.from(digestOf(token)));
-    if (!good) {
+    // Burnt before the key exists: should the commit fail, a new token is one restart away.
+    if (!(await change.authority.storage.cluster.takeSetup(digestOf(token), change.now))) {
       throw new Refusal(
         "setup_token_invalid",
         "The set-up token is wrong, used or older than 15 minutes. A start without a good root key prints a new one; on the host, keyturn setup --recover issues a root key.",
       );
     }
-    // Burnt before the key exists: should the commit fail, a new token is one restart away.
-    setup.digest = null;
     return issueRootKey(change, await operatorAccount(change));
   },
 };
