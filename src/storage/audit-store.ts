@@ -1,5 +1,7 @@
 import { type Kysely, type Selectable, sql } from "kysely";
-import { GENESIS } from "../authority/audit/entry.ts";
+import { z } from "zod";
+import { type EntryDraft, GENESIS } from "../authority/audit/entry.ts";
+import { FRESHNESS, type Freshness } from "../authority/freshness.ts";
 import type { AccountId } from "../authority/ids.ts";
 import type { Reader, Transaction } from "../authority/storage.ts";
 import { prepare } from "./prepared.ts";
@@ -49,6 +51,10 @@ export function auditReader(db: Db): Reader["audit"] {
       const rows = await query.execute();
       return rows.map((row) => ({ seq: row.seq, text: row.entry, chainHash: row.chain_hash }));
     },
+    freshnessBefore: async (after, limit) => {
+      const rows = await lines({ after, limit: limit + 1 });
+      return rows.length > limit ? null : rows.flatMap(({ entry }) => freshnessIn(entry));
+    },
     lines: async (after, limit) =>
       (await lines({ after, limit })).map((row) => ({
         seq: row.seq,
@@ -58,6 +64,25 @@ export function auditReader(db: Db): Reader["audit"] {
         chainHash: row.chain_hash,
       })),
   };
+}
+
+/** The kinds of an entry's subjects by their ids: a thing that an operation touched twice is one subject. */
+export function subjectsOf(draft: EntryDraft): ReadonlyMap<string, string> {
+  return new Map(draft.subjects.map((subject) => [subject.id, subject.kind]));
+}
+
+const keySubjects = z.object({
+  subjects: z.array(
+    z.object({ before: z.looseObject({ freshness: z.enum(FRESHNESS).optional() }).nullable() }),
+  ),
+});
+
+function freshnessIn(entry: string): readonly Freshness[] {
+  // Cheaper than parsing, and true of every entry that changes a key.
+  if (!entry.includes('"freshness"')) return [];
+  return keySubjects
+    .parse(JSON.parse(entry))
+    .subjects.flatMap(({ before }) => (before?.freshness === undefined ? [] : [before.freshness]));
 }
 
 export function auditWriter(db: Db): Transaction["audit"] {
@@ -79,9 +104,7 @@ export function auditWriter(db: Db): Transaction["audit"] {
         entry_hash: entry.entryHash,
         chain_hash: entry.chainHash,
       });
-      // A thing that an operation touched twice is one subject of its entry.
-      const subjects = new Map(draft.subjects.map((subject) => [subject.id, subject.kind]));
-      for (const [subject_id, kind] of subjects) await insertSubject({ subject_id, seq, kind });
+      for (const [subject_id, kind] of subjectsOf(draft)) await insertSubject({ subject_id, seq, kind });
       if (hidden.length === 0) return;
       await db
         .insertInto("audit_hidden_texts")

@@ -2,7 +2,8 @@ import type { Kysely } from "kysely";
 import { z } from "zod";
 import type { AccountId } from "../authority/ids.ts";
 import type { Reader, Transaction } from "../authority/storage.ts";
-import { auditReader, auditWriter } from "./audit-store.ts";
+import { auditReader } from "./audit-store.ts";
+import { type Engine, SQLITE } from "./engine.ts";
 import { keyReader, keyWriter } from "./key-store.ts";
 import { prepare } from "./prepared.ts";
 import { rotationReader, rotationWriter } from "./rotation-store.ts";
@@ -71,7 +72,7 @@ export function readerOver(db: Db): Reader {
 }
 
 /** Everything that can be changed, over a connection with an open transaction. */
-export function transactionOver(db: Db): Transaction {
+export function transactionOver(db: Db, engine: Engine = SQLITE): Transaction {
   const reader = readerOver(db);
   return {
     accounts: {
@@ -107,7 +108,7 @@ export function transactionOver(db: Db): Transaction {
     },
     keys: keyWriter(db),
     rotations: rotationWriter(db),
-    audit: auditWriter(db),
+    audit: engine.auditWriter(db),
     idempotency: idempotencyWriter(db),
     facts: {
       ...reader.facts,

@@ -37,7 +37,7 @@ async function installation(): Promise<{
     for (let i = 0; i < 3; i += 1) await appendEntry(tx);
   });
   const reporter = newId("rep");
-  await storage.evidence.startReporter(reporter, START);
+  await storage.evidence.startReporter(reporter, "test", START);
   await storage.evidence.apply({
     reporterId: reporter,
     batchSeq: 1,
@@ -160,11 +160,16 @@ describe("what was restored", () => {
     const folder = join(fresh(), "data");
     restoreFolder(target, folder);
     const storage = openSqliteStorage(folder);
-    expect(await storage.evidence.watches()).toEqual({ watches: [], restartedAt: START + 10 });
-    await storage.evidence.startReporter(newId("rep"), START + 1_000);
-    expect(await storage.evidence.watches()).toEqual({
-      watches: [{ from: START + 1_000, until: START + 1_000 }],
+    expect(await storage.evidence.watched()).toEqual({
+      watches: [],
+      restartedAt: START + 10,
+      watermark: null,
+    });
+    await storage.evidence.startReporter(newId("rep"), "test", START + 1_000);
+    expect(await storage.evidence.watched()).toEqual({
+      watches: [],
       restartedAt: START + 1_000,
+      watermark: START + 1_000,
     });
     await storage.close();
   });

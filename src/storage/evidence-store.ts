@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Caller, type CallerId, MOST_CALLERS_PER_KEY, OVERFLOW } from "../authority/callers/caller.ts";
 import type { KeyId } from "../authority/ids.ts";
 import { VERDICT_CODES, type VerdictCode } from "../authority/keys/verdict.ts";
-import type { Watch } from "../authority/rotations/evidence.ts";
+import { type Watched, watchedIn } from "../authority/rotations/watch.ts";
 import type { CallerRow, EvidenceStore, KeyUse, UsageBatch, UsageCount } from "../authority/storage.ts";
 import type { Instant } from "../authority/time.ts";
 import { prepare } from "./prepared.ts";
@@ -27,30 +27,54 @@ const HOUR = 60 * MINUTE;
 /** Usage and callers. Writes pass `transact`; `reader` sees only what is committed. */
 export function evidenceStoreOver(transact: Transact<EvidenceWriter>, reader: Db): EvidenceStore {
   return {
-    startReporter: (id, at) => transact((tx) => tx.startReporter(id, at)),
+    startReporter: (id, process, at) => transact((tx) => tx.startReporter(id, process, at)),
+    endLostReporters: (before, at) => transact((tx) => tx.endLostReporters(before, at)),
     stopReporter: (id) => transact((tx) => tx.stopReporter(id)),
     apply: (batch) => transact((tx) => tx.apply(batch)),
     dropBefore: (cut) => transact((tx) => tx.dropBefore(cut)),
     callersOf: (key) => callersOf(reader, key),
     useOf: (keys) => useOf(reader, keys),
     usage: (key, unit, from, until) => usageOf(reader, key, unit, from, until),
-    watches: () => watchesOf(reader),
+    watched: () => watchedOver(reader),
   };
 }
 
 /** What changes evidence, over a connection with an open transaction. */
-export type EvidenceWriter = Pick<EvidenceStore, "startReporter" | "apply" | "stopReporter" | "dropBefore">;
+export type EvidenceWriter = Pick<
+  EvidenceStore,
+  "startReporter" | "endLostReporters" | "apply" | "stopReporter" | "dropBefore"
+>;
 
 export function evidenceWriterOver(db: Db): EvidenceWriter {
   const statements = statementsOver(db);
   return {
-    startReporter: async (id, at) => {
-      await db.updateTable("reporters").set({ ended: "unclean" }).where("ended", "is", null).execute();
+    startReporter: async (id, process, at) => {
+      const gone = { ended: "unclean", ended_at: at };
+      await db
+        .updateTable("reporters")
+        .set(gone)
+        .where("process", "=", process)
+        .where("ended", "is", null)
+        .execute();
+      // Those of a backup: what was seen between it and now, nobody has told.
+      await db
+        .updateTable("reporters")
+        .set({ ended_at: at })
+        .where("ended", "=", "unclean")
+        .where("ended_at", "is", null)
+        .execute();
       await db
         .insertInto("reporters")
-        .values({ id, batch_seq: 0, covers_from: at, covers_until: at, ended: null })
+        .values({ id, process, batch_seq: 0, covers_from: at, covers_until: at, ended: null, ended_at: null })
         .execute();
     },
+    endLostReporters: async (before, at) =>
+      void (await db
+        .updateTable("reporters")
+        .set({ ended: "unclean", ended_at: at })
+        .where("covers_until", "<", before)
+        .where("ended", "is", null)
+        .execute()),
     stopReporter: async (id) =>
       void (await db
         .updateTable("reporters")
@@ -97,7 +121,7 @@ type Statements = ReturnType<typeof statementsOver>;
 function statementsOver(db: Db) {
   return {
     batchSeq: prepare(db, (at: { id: string }) =>
-      db.selectFrom("reporters").select("batch_seq").where("id", "=", at.id),
+      db.selectFrom("reporters").select(["batch_seq", "ended"]).where("id", "=", at.id),
     ),
     advance: prepare(db, (to: { id: string; batch_seq: number; covers_until: number }) =>
       db
@@ -179,38 +203,53 @@ function later(had: string, reported: string) {
   return sql<number>`coalesce(case when ${other} > ${one} then ${other} else ${one} end, ${other})`;
 }
 
-/** The embedded database answers on this thread, so a long report lets others have their turn: 32 rows take about 1 ms. */
+/**
+ * The embedded database answers on this thread, so a long report lets others have their turn: 32 rows take about 1 ms.
+ * On PostgreSQL the statements of so many rows travel together, in this order.
+ */
 const ROWS_AT_ONCE = 32;
 
-async function applyBatch(run: Statements, batch: UsageBatch): Promise<void> {
+function* inPortions<T>(rows: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < rows.length; from += ROWS_AT_ONCE) yield rows.slice(from, from + ROWS_AT_ONCE);
+}
+
+async function applyBatch(run: Statements, batch: UsageBatch): Promise<"living" | "ended"> {
   const [reporter] = await run.batchSeq({ id: batch.reporterId });
-  // Applied already, or from a session that nobody opened: a retry must not count twice.
-  if (reporter === undefined || reporter.batch_seq >= batch.batchSeq) return;
+  if (reporter === undefined) return "ended";
+  const session = reporter.ended === null ? "living" : "ended";
+  // Applied already: a retry must not count twice.
+  if (reporter.batch_seq >= batch.batchSeq) return session;
   await run.advance({ id: batch.reporterId, batch_seq: batch.batchSeq, covers_until: batch.coversUntil });
-  const known = new Map<KeyId, Set<string>>();
-  for (const [index, row] of batch.callers.entries()) {
-    if (index % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) await breathe();
-    await applyCaller(run, row, await knownCallers(run, known, row.keyId));
+  const known = new Map<KeyId, Promise<Set<string>>>();
+  for (const rows of inPortions(batch.callers)) {
+    const callers = await Promise.all(rows.map((row) => knownCallers(run, known, row.keyId)));
+    await Promise.all(rows.map((row, index) => applyCaller(run, row, callers[index] ?? new Set())));
+    await breathe();
   }
-  for (const [index, { keyId, minute, code, count }] of batch.usage.entries()) {
-    if (index % ROWS_AT_ONCE === ROWS_AT_ONCE - 1) await breathe();
-    await run.addMinute({ key_id: keyId, minute, code, count });
-    await run.addHour({ key_id: keyId, hour: Math.floor((minute * MINUTE) / HOUR), code, count });
+  for (const rows of inPortions(batch.usage)) {
+    await Promise.all(
+      rows.flatMap(({ keyId, minute, code, count }) => [
+        run.addMinute({ key_id: keyId, minute, code, count }),
+        run.addHour({ key_id: keyId, hour: Math.floor((minute * MINUTE) / HOUR), code, count }),
+      ]),
+    );
+    await breathe();
   }
+  return session;
 }
 
 function breathe(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-async function knownCallers(
+function knownCallers(
   run: Statements,
-  known: Map<KeyId, Set<string>>,
+  known: Map<KeyId, Promise<Set<string>>>,
   keyId: KeyId,
 ): Promise<Set<string>> {
   const had = known.get(keyId);
   if (had !== undefined) return had;
-  const callers = new Set((await run.callersOf({ key: keyId })).map((row) => row.caller));
+  const callers = run.callersOf({ key: keyId }).then((rows) => new Set(rows.map((row) => row.caller)));
   known.set(keyId, callers);
   return callers;
 }
@@ -228,9 +267,11 @@ async function applyCaller(run: Statements, row: CallerRow, known: Set<string>):
   };
   const { name, address, agent } = told;
   const key_id = row.keyId;
-  await run.addCaller({ key_id, caller, name, address, agent, first_seen_at: row.firstSeenAt, ...seen });
-  for (const [code, count] of Object.entries(row.counts)) await run.addCount({ key_id, caller, code, count });
-  await run.addUse({ key_id, ...seen });
+  await Promise.all([
+    run.addCaller({ key_id, caller, name, address, agent, first_seen_at: row.firstSeenAt, ...seen }),
+    ...Object.entries(row.counts).map(([code, count]) => run.addCount({ key_id, caller, code, count })),
+    run.addUse({ key_id, ...seen }),
+  ]);
 }
 
 async function callersOf(db: Db, key: KeyId): Promise<readonly Caller[]> {
@@ -312,24 +353,20 @@ async function usageOf(
 /** How far back watched time is told; no quiet period is longer. */
 const LONGEST_WATCH_MS = 400 * 24 * HOUR;
 
-async function watchesOf(db: Db): Promise<{ watches: readonly Watch[]; restartedAt: Instant | null }> {
+async function watchedOver(db: Db): Promise<Watched> {
   const newest = await db
     .selectFrom("reporters")
     .select("covers_until")
     .orderBy("covers_until", "desc")
     .limit(1)
     .executeTakeFirst();
-  if (newest === undefined) return { watches: [], restartedAt: null };
-  const rows = await db
+  if (newest === undefined) return { watches: [], restartedAt: null, watermark: null };
+  const sessions = await db
     .selectFrom("reporters")
-    .select(["covers_from", "covers_until", "ended"])
+    .select(["covers_from as from", "covers_until as until", "ended", "ended_at as endedAt"])
     .where("covers_until", ">=", newest.covers_until - LONGEST_WATCH_MS)
-    // Sessions that start in one millisecond are told apart by their ids, which are sortable by time.
     .orderBy("covers_from")
     .orderBy("id")
     .execute();
-  const lastUnclean = rows.findLastIndex((row) => row.ended === "unclean");
-  const since = rows.slice(lastUnclean + 1);
-  const restartedAt = lastUnclean < 0 ? null : (since[0]?.covers_from ?? newest.covers_until);
-  return { watches: since.map((row) => ({ from: row.covers_from, until: row.covers_until })), restartedAt };
+  return watchedIn(sessions);
 }

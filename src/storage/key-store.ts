@@ -3,7 +3,7 @@ import type { KeyId, ServiceAccountId } from "../authority/ids.ts";
 import type { Key, Owner } from "../authority/keys/key.ts";
 import type { KeyFilter, Reader, Transaction } from "../authority/storage.ts";
 import { prepare, soughtText } from "./prepared.ts";
-import { fromKey, ownRights, toKey } from "./rows.ts";
+import { fromKey, ownRights, toFreshness, toKey } from "./rows.ts";
 import type { AuthorityTables, DigestTable, KeyTable } from "./tables.ts";
 
 type Db = Kysely<AuthorityTables>;
@@ -112,11 +112,22 @@ export function keyReader(db: Db): Reader["keys"] {
         .execute();
       return rows.map(toKey);
     },
+    freshnessIn: async (account, ownerId) => {
+      let query = db
+        .selectFrom("keys")
+        .select("freshness")
+        .distinct()
+        .where("account_id", "=", account)
+        .where("revoked_at", "is", null);
+      if (ownerId !== null) query = query.where("owner_id", "=", ownerId);
+      return (await query.execute()).map((row) => toFreshness(row.freshness));
+    },
     roots: async (account) => {
       const rows = await ownedKeys(db)
         .where("keys.account_id", "=", account)
         .where("keys.revoked_at", "is", null)
-        .where("keys.scopes", "like", '%"keyturn:*"%')
+        // As a literal, or no planner would know that the index keys_roots holds them all.
+        .where("keys.scopes", "like", sql.lit('%"keyturn:*"%'))
         .orderBy("keys.id")
         .execute();
       return rows.map(toPair);
@@ -193,8 +204,8 @@ export function keyWriter(db: Db): Transaction["keys"] {
       (await namesakes({ owner, name, except: except ?? "", now })).length > 0,
     digestTaken: async (digest) => (await byDigest({ digest })).length > 0,
     add: async (key, digest) => {
-      await insertKey(fromKey(key));
-      await addDigest(key.id, 1, digest);
+      // In this order, but without waiting in between: across a network that is one round trip.
+      await Promise.all([insertKey(fromKey(key)), addDigest(key.id, 1, digest)]);
     },
     replace: async (key) =>
       void (await (key.revokedAt === null ? replaceLiving : replaceRevoked)(fromKey(key))),

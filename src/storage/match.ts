@@ -2,45 +2,72 @@ import type { Database } from "bun:sqlite";
 import { type Kysely, type Selectable, sql } from "kysely";
 import type { Matched } from "../authority/keys/verdict.ts";
 import { type OwnedKeyRow, ownedKeys, toOwnedKey } from "./key-store.ts";
-import { soughtText } from "./prepared.ts";
+import { prepare, soughtText } from "./prepared.ts";
 import { toBrownout, toRotation } from "./rows.ts";
 import type { AuthorityTables, BrownoutTable, RotationTable } from "./tables.ts";
 
+type Db = Kysely<AuthorityTables>;
 type MatchRow = OwnedKeyRow & { readonly replaced_at: number | null };
 
+const keyWith = (db: Db, digest: string) =>
+  ownedKeys(db)
+    .innerJoin("digests", "digests.key_id", "keys.id")
+    .select("digests.replaced_at")
+    .where("digests.digest", "=", soughtText(digest))
+    .where("digests.algorithm", "=", sql.lit("sha256"));
+
+const rotationWith = (db: Db, id: string) => db.selectFrom("rotations").selectAll().where("id", "=", id);
+
+const brownoutOf = (db: Db, rotation: string) =>
+  db
+    .selectFrom("brownouts")
+    .selectAll()
+    .where("rotation_id", "=", rotation)
+    .where("stopped_at", "is", null)
+    .orderBy("ends_at", "desc")
+    .limit(sql.lit(1));
+
+function matched(
+  row: MatchRow,
+  rotation: Selectable<RotationTable> | null | undefined,
+  brownout: Selectable<BrownoutTable> | null | undefined,
+): Matched {
+  return {
+    ...toOwnedKey(row),
+    replaced: row.replaced_at !== null,
+    rotation: rotation ? toRotation(rotation) : null,
+    brownout: brownout ? toBrownout(brownout) : null,
+  };
+}
+
 /** The look-up of a verification that nobody has cached: three statements at most, compiled once, synchronous. */
-export function createMatch(db: Kysely<AuthorityTables>, file: Database): (digest: string) => Matched | null {
-  const byDigest = file.query<MatchRow, [string]>(
-    ownedKeys(db)
-      .innerJoin("digests", "digests.key_id", "keys.id")
-      .select("digests.replaced_at")
-      .where("digests.digest", "=", soughtText(""))
-      .where("digests.algorithm", "=", sql.lit("sha256"))
-      .compile().sql,
-  );
-  const rotation = file.query<Selectable<RotationTable>, [string]>(
-    db.selectFrom("rotations").selectAll().where("id", "=", "").compile().sql,
-  );
-  const brownout = file.query<Selectable<BrownoutTable>, [string]>(
-    db
-      .selectFrom("brownouts")
-      .selectAll()
-      .where("rotation_id", "=", "")
-      .where("stopped_at", "is", null)
-      .orderBy("ends_at", "desc")
-      .limit(sql.lit(1))
-      .compile().sql,
-  );
+export function createMatch(db: Db, file: Database): (digest: string) => Matched | null {
+  const byDigest = file.query<MatchRow, [string]>(keyWith(db, "").compile().sql);
+  const rotation = file.query<Selectable<RotationTable>, [string]>(rotationWith(db, "").compile().sql);
+  const brownout = file.query<Selectable<BrownoutTable>, [string]>(brownoutOf(db, "").compile().sql);
   return (digest) => {
     const row = byDigest.get(digest);
     if (row === null) return null;
-    const inRotation = row.rotation_id === null ? null : rotation.get(row.rotation_id);
-    const inBrownout = row.rotation_id === null ? null : brownout.get(row.rotation_id);
-    return {
-      ...toOwnedKey(row),
-      replaced: row.replaced_at !== null,
-      rotation: inRotation === null ? null : toRotation(inRotation),
-      brownout: inBrownout === null ? null : toBrownout(inBrownout),
-    };
+    const { rotation_id } = row;
+    if (rotation_id === null) return matched(row, null, null);
+    return matched(row, rotation.get(rotation_id), brownout.get(rotation_id));
+  };
+}
+
+/** The same across a network: one round trip for a key in no rotation, a second one for both of the rest. */
+export function createRemoteMatch(db: Db): (digest: string) => Promise<Matched | null> {
+  const byDigest = prepare(db, (at: { digest: string }) => keyWith(db, at.digest));
+  const rotation = prepare(db, (at: { id: string }) => rotationWith(db, at.id));
+  const brownout = prepare(db, (at: { rotation: string }) => brownoutOf(db, at.rotation));
+  return async (digest) => {
+    const [row] = await byDigest({ digest });
+    if (row === undefined) return null;
+    const { rotation_id } = row;
+    if (rotation_id === null) return matched(row, null, null);
+    const [[inRotation], [inBrownout]] = await Promise.all([
+      rotation({ id: rotation_id }),
+      brownout({ rotation: rotation_id }),
+    ]);
+    return matched(row, inRotation, inBrownout);
   };
 }

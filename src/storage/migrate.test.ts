@@ -39,7 +39,7 @@ describe("the schema", () => {
     file.run("pragma user_version = 99");
     file.close();
     expect(() => openSqliteStorage(folder)).toThrow(
-      "The database has schema version 99; this program knows 1. Use a newer one.",
+      `The database has schema version 99; this program knows ${AUTHORITY_MIGRATIONS.length}. Use a newer one.`,
     );
     expect(readdirSync(folder)).not.toContain(EVIDENCE_FILE);
   });

@@ -1,10 +1,13 @@
 import type { Database } from "bun:sqlite";
 import authority001 from "./migrations/001-authority.sql" with { type: "text" };
 import evidence001 from "./migrations/001-evidence.sql" with { type: "text" };
+import evidence002 from "./migrations/002-cluster.sql" with { type: "text" };
+import authority002 from "./migrations/002-freshness.sql" with { type: "text" };
+import authority003 from "./migrations/003-roots.sql" with { type: "text" };
 
 /** The numbered steps of each file, oldest first. A step that was released never changes. */
-export const AUTHORITY_MIGRATIONS: readonly string[] = [authority001];
-export const EVIDENCE_MIGRATIONS: readonly string[] = [evidence001];
+export const AUTHORITY_MIGRATIONS: readonly string[] = [authority001, authority002, authority003];
+export const EVIDENCE_MIGRATIONS: readonly string[] = [evidence001, evidence002];
 
 /**
  * Brings a file to the newest schema, each step in a transaction of its own. The number of steps taken stands in

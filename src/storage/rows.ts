@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { OwnRights } from "../authority/access/rights.ts";
 import type { Account } from "../authority/accounts/account.ts";
 import type { CallerId } from "../authority/callers/caller.ts";
+import { FRESHNESS, type Freshness } from "../authority/freshness.ts";
 import type {
   AccountId,
   BrownoutId,
@@ -22,6 +23,7 @@ const strings = z.array(z.string());
 const role = z.enum(["none", "viewer", "editor", "admin"]);
 const kind = z.enum(["user", "service", "legacy"]);
 const suspensions = z.array(z.enum(["operator", "rotation"]));
+const freshness = z.enum(FRESHNESS);
 const metadata = z.record(z.string(), z.string());
 const state = z.enum(["issued", "adopting", "adopted", "completed", "closed", "cancelled"]);
 const completion = z.enum(["when_adopted", "manual", "at_deadline"]);
@@ -114,8 +116,13 @@ export function toKey(row: Selectable<KeyTable>): Key {
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
+    freshness: toFreshness(row.freshness),
     rotationId: row.rotation_id === null ? null : id<RotationId>(row.rotation_id),
   };
+}
+
+export function toFreshness(text: string): Freshness {
+  return freshness.parse(text);
 }
 
 export function fromKey(key: Key) {
@@ -133,6 +140,7 @@ export function fromKey(key: Key) {
     suspensions: JSON.stringify(key.suspensions),
     expires_at: key.expiresAt,
     revoked_at: key.revokedAt,
+    freshness: key.freshness,
     rotation_id: key.rotationId,
   };
 }

@@ -98,11 +98,12 @@ CREATE TABLE keys (
   expires_at bigint,
   revoked_at bigint,
   rotation_id text
-);
+, freshness text not null default 'bounded');
 CREATE INDEX keys_by_account on keys (account_id, id);
 CREATE INDEX keys_by_end on keys (account_id, expires_at) where expires_at is not null;
 CREATE INDEX keys_by_lineage on keys (lineage_id);
 CREATE INDEX keys_by_owner on keys (owner_id, name);
+CREATE INDEX keys_roots on keys (account_id, id) where revoked_at is null and scopes like '%"keyturn:*"%';
 CREATE TABLE rotations (
   id text primary key,
   account_id text not null references accounts (id),
@@ -148,6 +149,12 @@ CREATE UNIQUE INDEX service_accounts_living_name on service_accounts (account_id
 
 -- evidence.db
 
+CREATE TABLE brownout_tallies (
+  brownout_id text not null,
+  caller text not null,
+  refusals bigint not null,
+  primary key (brownout_id, caller)
+);
 CREATE TABLE caller_counts (
   key_id text not null,
   caller text not null,
@@ -168,11 +175,26 @@ CREATE TABLE callers (
   primary key (key_id, caller)
 );
 CREATE INDEX callers_by_age on callers (last_seen_at);
+CREATE TABLE claims (
+  work text primary key,
+  process_id text not null,
+  until bigint not null
+);
 CREATE TABLE key_uses (
   key_id text primary key,
   first_valid_at bigint,
   last_valid_at bigint,
   last_seen_at bigint not null
+);
+CREATE TABLE processes (
+  id text primary key,
+  name text not null unique,
+  version text not null,
+  started_at bigint not null,
+  applied_seq bigint not null,
+  staleness_ms bigint,
+  flushed_at bigint,
+  reported_at bigint not null
 );
 CREATE TABLE reporters (
   id text primary key,
@@ -180,8 +202,13 @@ CREATE TABLE reporters (
   covers_from bigint not null,
   covers_until bigint not null,
   ended text
-);
+, process text not null default '', ended_at bigint);
 CREATE INDEX reporters_by_start on reporters (covers_from);
+CREATE TABLE setup_tokens (
+  place integer primary key check (place = 1),
+  digest text not null,
+  expires_at bigint not null
+);
 CREATE TABLE usage_hours (
   key_id text not null,
   hour bigint not null,

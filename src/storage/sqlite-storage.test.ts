@@ -4,11 +4,18 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { appendEntry, newDigest, newKey, seed } from "../../test/support/storage.ts";
 import { dropFolder, newFolder } from "../../test/support/traces.ts";
+import { GENESIS } from "../authority/audit/entry.ts";
 import { Refusal } from "../authority/errors.ts";
 import { ownedKeys } from "./key-store.ts";
 import { prepare, soughtText } from "./prepared.ts";
 import { kyselyOver } from "./sqlite.ts";
-import { AUTHORITY_FILE, EVIDENCE_FILE, lockFolder, openSqliteStorage } from "./sqlite-storage.ts";
+import {
+  AUTHORITY_FILE,
+  EVIDENCE_FILE,
+  lockFolder,
+  openSqliteStorage,
+  shareFolder,
+} from "./sqlite-storage.ts";
 import type { AuthorityTables } from "./tables.ts";
 
 const folders: string[] = [];
@@ -49,29 +56,46 @@ describe("the embedded store", () => {
     await storage.close();
   });
 
-  test("sees what another process has changed, and says that it may have", async () => {
+  test("sees what another process has changed, and follows it", async () => {
     const folder = fresh();
     const one = openSqliteStorage(folder);
     const other = openSqliteStorage(folder);
-    one.changedElsewhere();
     await other.change((tx) => appendEntry(tx));
-    expect(one.changedElsewhere()).toBe(true);
     expect((await one.read.audit.head()).seq).toBe(1);
     await one.change((tx) => appendEntry(tx));
-    expect((await other.follow(0, 10)).map((entry) => entry.seq)).toEqual([1, 2]);
+    const { entries } = await other.follow(GENESIS, 10);
+    expect(entries.map((entry) => entry.seq)).toEqual([1, 2]);
     await one.close();
     await other.close();
   });
 
-  test("R14: refuses with outcome_unknown when the file is at fault, and lets other errors through as they are", async () => {
+  test("R14, R39: refuses with outcome_unknown when the file is at fault, and lets other errors through as they are", async () => {
     const folder = fresh();
     const storage = openSqliteStorage(folder);
+    const bug = new Error("a bug");
+    expect(await storage.change(async () => Promise.reject(bug)).catch((error: unknown) => error)).toBe(bug);
     const full = Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
     const refused = await storage.change(async () => Promise.reject(full)).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(Refusal);
     expect(refused).toMatchObject({ code: "outcome_unknown", cause: full });
-    const bug = new Error("a bug");
-    expect(await storage.change(async () => Promise.reject(bug)).catch((error: unknown) => error)).toBe(bug);
+    await storage.close();
+  });
+
+  test("R39: makes no change that waited for its turn while the one before it met a fault", async () => {
+    const folder = fresh();
+    const storage = openSqliteStorage(folder);
+    const fault = Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_FSYNC" });
+    const settled = await Promise.allSettled([
+      storage.change((tx) => appendEntry(tx)),
+      storage.change(async () => Promise.reject(fault)),
+      storage.change((tx) => appendEntry(tx)),
+    ]);
+    expect(settled.map((one) => (one.status === "rejected" ? one.reason.code : "made"))).toEqual([
+      "made",
+      "outcome_unknown",
+      "storage_unavailable",
+    ]);
+    expect((await storage.read.audit.head()).seq).toBe(1);
     await storage.close();
   });
 
@@ -80,6 +104,21 @@ describe("the embedded store", () => {
     const lock = lockFolder(folder);
     expect(() => lockFolder(folder)).toThrow("Another keyturn process is serving");
     lock.release();
+    lockFolder(folder).release();
+  });
+
+  test("serves its workers beside the server, and no other server before the last of them has ended", () => {
+    const folder = fresh();
+    const lock = lockFolder(folder);
+    expect(() => shareFolder(folder)).toThrow();
+    lock.admitWorkers();
+    const workers = [shareFolder(folder), shareFolder(folder)];
+    expect(() => lockFolder(folder)).toThrow("Another keyturn process is serving");
+    lock.release();
+    for (const worker of workers) {
+      expect(() => lockFolder(folder, 10)).toThrow("A worker process of a server that is gone");
+      worker.release();
+    }
     lockFolder(folder).release();
   });
 });

@@ -8,6 +8,7 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from "kysely";
+import { Refusal } from "../authority/errors.ts";
 import { runStraight } from "./prepared.ts";
 
 /** Which durability a file gets: FULL survives a power cut, NORMAL may lose the newest transactions to one. */
@@ -38,9 +39,7 @@ function switchToWal(file: Database): void {
       file.run("pragma journal_mode = wal");
       return;
     } catch (error) {
-      const isBusy =
-        error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
-      if (!isBusy || Date.now() > end) throw error;
+      if (!isBusy(error) || Date.now() > end) throw error;
       Bun.sleepSync(5);
     }
   }
@@ -129,15 +128,43 @@ function driverOver(run: Statements["run"]): Driver {
 /** Runs works one after another, in the order of the calls, each in a transaction of its own. */
 export type Transact<Tx> = <T>(work: (tx: Tx) => Promise<T>) => Promise<T>;
 
+export interface Transactions<Tx> {
+  readonly transact: Transact<Tx>;
+  /** Resolves when every work that was given so far has ended. */
+  settled(): Promise<void>;
+}
+
+/** How long a work waits for the file, its time in the queue of its own process included. */
+const LOCK_LIMIT_MS = 10_000;
+/** From the first pause to the longest. A try costs 5 µs, so short pauses cost little, and long ones lose the turn. */
+const SHORTEST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 25;
+/** How long a queue may hold the file before it lets others have their turn, and for how long it lets go. */
+const TURN_MS = 25;
+const LET_GO_MS = 2;
+
 /**
  * The transactions of a writing connection. All of a work is committed when its promise resolves, and nothing when it
- * rejects. The write lock is taken at the start, so that two processes queue up instead of failing in the middle.
+ * rejects. The write lock is taken at the start, so that two processes queue up instead of failing in the middle; with
+ * it nothing else can be busy. While another process has the lock this thread goes on with other things, for `limitMs`
+ * at most: then the work is refused with `storage_unavailable`, and was not begun.
+ *
  * `tx` is what the works write through: there is one connection, so it is made once.
  */
-export function transactionsOn<Tx>(file: Database, tx: Tx): Transact<Tx> {
+export function transactionsOn<Tx>(file: Database, tx: Tx, limitMs = LOCK_LIMIT_MS): Transactions<Tx> {
+  // SQLite's own waiting would hold up the thread, and verification with it. Test: test/host/write-lock.test.ts.
+  file.run("pragma busy_timeout = 0");
   let last: Promise<unknown> = Promise.resolve();
-  async function run<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
-    file.run("begin immediate");
+  let queued = 0;
+  let turnSince = 0;
+
+  async function run<T>(work: (tx: Tx) => Promise<T>, since: number): Promise<T> {
+    // Whoever polls for the lock finds it free only in a gap, and a queue leaves none.
+    if (performance.now() - turnSince > TURN_MS) {
+      await Bun.sleep(LET_GO_MS);
+      turnSince = performance.now();
+    }
+    if (!begin(file)) await beginLater(file, since + limitMs);
     try {
       const result = await work(tx);
       file.run("commit");
@@ -148,9 +175,54 @@ export function transactionsOn<Tx>(file: Database, tx: Tx): Transact<Tx> {
       throw error;
     }
   }
-  return (work) => {
-    const done = last.then(() => run(work));
-    last = done.catch(() => undefined);
-    return done;
+
+  return {
+    transact: (work) => {
+      const since = performance.now();
+      if (queued === 0) turnSince = since;
+      queued += 1;
+      const done = last
+        .then(() => run(work, since))
+        .finally(() => {
+          queued -= 1;
+        });
+      last = done.catch(() => undefined);
+      return done;
+    },
+    settled: async () => void (await last),
   };
+}
+
+/** Takes the write lock if it is free. */
+function begin(file: Database): boolean {
+  try {
+    file.run("begin immediate");
+    return true;
+  } catch (error) {
+    if (isBusy(error)) return false;
+    throw error;
+  }
+}
+
+async function beginLater(file: Database, end: number): Promise<void> {
+  const since = performance.now();
+  for (;;) {
+    const now = performance.now();
+    if (now > end) throw lockedOut();
+    // Soon at first, when the other one is about to be done; without chance, two that met once would meet again.
+    const pause = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS + (now - since) / 20);
+    await Bun.sleep(pause * (0.5 + Math.random()));
+    if (begin(file)) return;
+  }
+}
+
+function lockedOut(): Refusal {
+  return new Refusal(
+    "storage_unavailable",
+    "Another process keeps the database to itself, so nothing was changed. Try again.",
+  );
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");
 }

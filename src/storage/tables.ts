@@ -39,6 +39,7 @@ export interface KeyTable extends OwnRightsColumns {
   created_at: Fixed<number>;
   expires_at: number | null;
   revoked_at: number | null;
+  freshness: string;
   rotation_id: string | null;
 }
 
@@ -107,6 +108,13 @@ export interface AuditEntryTable {
   entry: Fixed<string>;
   entry_hash: Fixed<string>;
   chain_hash: Fixed<string>;
+}
+
+/** On PostgreSQL alone: one row, locked by whoever appends. */
+export interface AuditHeadTable {
+  seq: number;
+  chain_hash: string;
+  at: number;
 }
 
 export interface AuditSubjectTable {
@@ -183,6 +191,37 @@ export interface ReporterTable {
   covers_from: number;
   covers_until: number;
   ended: string | null;
+  process: Fixed<string>;
+  ended_at: number | null;
+}
+
+export interface ProcessTable {
+  id: string;
+  name: Fixed<string>;
+  version: string;
+  started_at: number;
+  applied_seq: number;
+  staleness_ms: number | null;
+  flushed_at: number | null;
+  reported_at: number;
+}
+
+export interface ClaimTable {
+  work: Fixed<string>;
+  process_id: string;
+  until: number;
+}
+
+export interface BrownoutTallyTable {
+  brownout_id: Fixed<string>;
+  caller: Fixed<string>;
+  refusals: number;
+}
+
+export interface SetupTokenTable {
+  place: Fixed<1>;
+  digest: string;
+  expires_at: number;
 }
 
 /** What stands in the authority's database. */
@@ -209,4 +248,8 @@ export interface EvidenceTables {
   usage_minutes: UsageMinuteTable;
   usage_hours: UsageHourTable;
   reporters: ReporterTable;
+  processes: ProcessTable;
+  claims: ClaimTable;
+  brownout_tallies: BrownoutTallyTable;
+  setup_tokens: SetupTokenTable;
 }

@@ -1,4 +1,13 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
 import type { Witness, WitnessLine } from "../authority/audit/witness.ts";
@@ -21,29 +30,37 @@ const line = z.object({
 const CUT = "#cut";
 
 export interface WitnessFile extends Witness {
-  /** All of them with one sync. */
-  writeAll(lines: readonly WitnessLine[]): void;
   close(): void;
 }
 
-/** Opens the witness file to append to it: one JSON line a head or revocation, synced before `write` returns. */
+/**
+ * Opens the witness file to append to it: one JSON line a head or revocation, synced before `writeAll` returns. Several
+ * processes may have it open: the system puts what each writes at the end, in one piece.
+ */
 export function openWitnessFile(path: string): WitnessFile {
   const isNew = !existsSync(path);
-  const file = openSync(path, "a", 0o600);
+  const file = openSync(path, "a+", 0o600);
   if (isNew) syncFolder(dirname(path));
   // A line that was cut short must not run into the next one.
   const ending = endingOf(path);
   if (ending !== "") writeFileSync(file, ending);
-  let broken = false;
   const append = (lines: readonly WitnessLine[]) => {
-    const text = `${broken ? `${CUT}\n` : ""}${lines.map(textOf).join("")}`;
+    // Looked at each time: it may be another process whose line was cut short. One that is seen half-written and is
+    // whole by the time that this comes after it gets an end that it didn't need.
+    const text = `${endsInLine(file) ? "" : `${CUT}\n`}${lines.map(textOf).join("")}`;
     // Unlike writeSync, writeFileSync writes all of it or throws: a disk may fill up in the middle of a line.
-    broken = true;
     writeFileSync(file, text);
     fsyncSync(file);
-    broken = false;
   };
-  return { write: (line) => append([line]), writeAll: append, close: () => closeSync(file) };
+  return { writeAll: append, close: () => closeSync(file) };
+}
+
+function endsInLine(file: number): boolean {
+  const { size } = fstatSync(file);
+  if (size === 0) return true;
+  const last = Buffer.alloc(1);
+  readSync(file, last, 0, 1, size - 1);
+  return last.toString() === "\n";
 }
 
 function textOf({ seq, chainHash, at, revoked, restored }: WitnessLine): string {
@@ -78,7 +95,8 @@ export function readWitnessFile(path: string): readonly WitnessLine[] {
   const whole = lines.flatMap((text, index) => {
     const parsed = parseLine(text);
     if (parsed !== null) return [parsed];
-    if (text.endsWith(CUT)) return [];
+    // Of several processes that open the file at once, each may end a last line that lacks its end.
+    if (text === "" || text.endsWith(CUT)) return [];
     throw new Error(`${path}: line ${index + 1} is not a line of a witness file.`);
   });
   return last === null ? whole : [...whole, last];

@@ -53,7 +53,7 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
     key = newId("key");
     reporter = newId("rep");
     sent = 0;
-    await evidence.startReporter(reporter, START);
+    await evidence.startReporter(reporter, "test", START);
   });
 
   describe(`${engine}: reports of use`, () => {
@@ -299,7 +299,7 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
       evidence = own.evidence;
       await work(async (at) => {
         const id = newId("rep");
-        await evidence.startReporter(id, at);
+        await evidence.startReporter(id, "test", at);
         return id;
       });
       evidence = storage.evidence;
@@ -308,22 +308,24 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
 
     test("is nothing before anybody started, and what each session covered", () =>
       fresh(async (start) => {
-        expect(await evidence.watches()).toEqual({ watches: [], restartedAt: null });
+        expect(await evidence.watched()).toEqual({ watches: [], restartedAt: null, watermark: null });
         const first = await start(START);
-        expect(await evidence.watches()).toEqual({
-          watches: [{ from: START, until: START }],
+        expect(await evidence.watched()).toEqual({
+          watches: [],
           restartedAt: null,
+          watermark: START,
         });
         await covers(first, 1, START + 10);
         await evidence.stopReporter(first);
         const second = await start(START + 20);
         await covers(second, 1, START + 30);
-        expect(await evidence.watches()).toEqual({
+        expect(await evidence.watched()).toEqual({
           watches: [
             { from: START, until: START + 10 },
             { from: START + 20, until: START + 30 },
           ],
           restartedAt: null,
+          watermark: START + 30,
         });
       }));
 
@@ -336,23 +338,74 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         await covers(crashed, 1, START + 20);
         const after = await start(START + 40);
         await covers(after, 1, START + 50);
-        expect(await evidence.watches()).toEqual({
+        expect(await evidence.watched()).toEqual({
           watches: [{ from: START + 40, until: START + 50 }],
           restartedAt: START + 40,
+          watermark: START + 50,
         });
         await evidence.stopReporter(after);
         await start(START + 60);
-        expect((await evidence.watches()).restartedAt).toBe(START + 40);
+        expect((await evidence.watched()).restartedAt).toBe(START + 40);
       }));
 
     test("begins anew even where both sessions started in one millisecond", () =>
       fresh(async (start) => {
         await start(START);
         await start(START);
-        expect(await evidence.watches()).toEqual({
-          watches: [{ from: START, until: START }],
+        expect(await evidence.watched()).toEqual({
+          watches: [],
           restartedAt: START,
+          watermark: START,
         });
+      }));
+
+    test("of several processes reaches to the slowest of them, and a start ends no session but its own process's", () =>
+      fresh(async (start) => {
+        const here = await start(START);
+        const there = newId("rep");
+        await evidence.startReporter(there, "another", START);
+        await covers(here, 1, START + 50);
+        await covers(there, 1, START + 20);
+        const both = { watches: [{ from: START, until: START + 20 }], restartedAt: null };
+        expect(await evidence.watched()).toEqual({ ...both, watermark: START + 20 });
+        await evidence.startReporter(newId("rep"), "a third", START + 30);
+        expect(await evidence.watched()).toEqual({ ...both, watermark: START + 20 });
+      }));
+
+    test("begins anew when a process is given up, and only one that has told nothing since the given instant is", () =>
+      fresh(async (start) => {
+        const here = await start(START);
+        const there = newId("rep");
+        await evidence.startReporter(there, "another", START);
+        await covers(there, 1, START + 20);
+        await covers(here, 1, START + 90);
+        await evidence.endLostReporters(START + 20, START + 80);
+        expect((await evidence.watched()).watermark).toBe(START + 20);
+        await evidence.endLostReporters(START + 21, START + 80);
+        const after = { watches: [{ from: START + 80, until: START + 90 }], restartedAt: START + 80 };
+        expect(await evidence.watched()).toEqual({ ...after, watermark: START + 90 });
+        // Given up once, and not again.
+        await evidence.endLostReporters(START + 21, START + 85);
+        expect((await evidence.watched()).restartedAt).toBe(START + 80);
+      }));
+
+    test("R16: what a process saw that was given up counts all the same, once, and it is told to start anew", () =>
+      fresh(async () => {
+        const lost = newId("rep");
+        await evidence.startReporter(lost, "another", START);
+        const batch = (batchSeq: number): UsageBatch => ({
+          reporterId: lost,
+          batchSeq,
+          coversFrom: START,
+          coversUntil: START + batchSeq,
+          callers: [row({ counts: { valid: 1 } })],
+          usage: [],
+        });
+        expect(await evidence.apply(batch(1))).toBe("living");
+        await evidence.endLostReporters(START + DAY, START + DAY);
+        for (let i = 0; i < 2; i += 1) expect(await evidence.apply(batch(2))).toBe("ended");
+        expect((await evidence.callersOf(key)).map(({ counts }) => counts)).toEqual([{ valid: 2 }]);
+        expect((await evidence.watched()).restartedAt).toBe(START + DAY);
       }));
 
     test("ended cleanly is not ended uncleanly by the next start, nor is an unclean end made clean later", () =>
@@ -360,7 +413,7 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         const crashed = await start(START);
         await start(START + 10);
         await evidence.stopReporter(crashed);
-        expect((await evidence.watches()).restartedAt).toBe(START + 10);
+        expect((await evidence.watched()).restartedAt).toBe(START + 10);
       }));
   });
 }

@@ -74,7 +74,7 @@ export function storageContract(engine: string, open: () => Promise<Storage>): v
       expect(await storage.read.facts.get("restored_at")).toBeNull();
       expect(await storage.change((tx) => tx.idempotency.find("actor", "undone", 0))).toBeNull();
       expect(await storage.read.audit.head()).toEqual(before);
-      expect(await storage.follow(before.seq, 10)).toEqual([]);
+      expect(await storage.follow(before, 10)).toEqual({ continuous: true, entries: [] });
     });
 
     test("that the database itself refuses leaves nothing, and the next one goes through", async () => {
@@ -621,7 +621,7 @@ export function storageContract(engine: string, open: () => Promise<Storage>): v
     });
 
     test("is followed from any place, with what dropping cached keys needs", async () => {
-      const { seq: start } = await storage.read.audit.head();
+      const start = await storage.read.audit.head();
       const key = newId("key");
       const subjects = [{ kind: "key", id: key, before: null, after: {} } as const];
       const first = await storage.change((tx) =>
@@ -631,7 +631,8 @@ export function storageContract(engine: string, open: () => Promise<Storage>): v
         appendEntry(tx, { operation: "keys.revoke", subjects, at: START + 2 }),
       );
       const followed = await storage.follow(start, 100);
-      expect(followed).toMatchObject([
+      expect(followed.continuous).toBe(true);
+      expect(followed.entries).toMatchObject([
         {
           seq: first.seq,
           at: START + 1,
@@ -647,16 +648,34 @@ export function storageContract(engine: string, open: () => Promise<Storage>): v
           subjects: [{ kind: "key", id: key }],
         },
       ]);
-      expect((await storage.follow(start, 1)).map((entry) => entry.seq)).toEqual([first.seq]);
-      expect(await storage.follow(second.seq, 100)).toEqual([]);
+      expect((await storage.follow(start, 1)).entries.map((entry) => entry.seq)).toEqual([first.seq]);
+      expect(await storage.follow(second, 100)).toEqual({ continuous: true, entries: [] });
     });
 
-    test("says that something may have changed after each change, and not without one", async () => {
-      storage.changedElsewhere();
-      expect(storage.changedElsewhere()).toBe(false);
+    test("tells whoever follows what must stay dead, for a witness of its own", async () => {
+      const start = await storage.read.audit.head();
+      const id = newId("key");
+      const before = { state: "active" };
+      await storage.change((tx) =>
+        appendEntry(tx, {
+          operation: "keys.revoke",
+          subjects: [{ kind: "key", id, before, after: { state: "revoked" } }],
+        }),
+      );
+      await storage.change((tx) => appendEntry(tx, { operation: "keys.update" }));
+      const { entries } = await storage.follow(start, 100);
+      expect(entries.map(({ revoked }) => revoked)).toEqual([[{ kind: "key", id }], []]);
+    });
+
+    test("R14: is not followed from an entry that another stands in the place of, nor from one beyond its end", async () => {
+      const head = await storage.change((tx) => appendEntry(tx));
+      const another = "ff".repeat(32);
+      const broken = { continuous: false, entries: [] };
+      expect(await storage.follow({ seq: head.seq, chainHash: another }, 10)).toEqual(broken);
+      expect(await storage.follow({ seq: head.seq + 1, chainHash: another }, 10)).toEqual(broken);
       await storage.change((tx) => appendEntry(tx));
-      expect(storage.changedElsewhere()).toBe(true);
-      expect(storage.changedElsewhere()).toBe(false);
+      expect(await storage.follow({ seq: head.seq, chainHash: another }, 10)).toEqual(broken);
+      expect((await storage.follow(head, 10)).entries).toHaveLength(1);
     });
   });
 

@@ -8,6 +8,7 @@ import { digestOf } from "../../src/authority/secret.ts";
 import type { ServiceAccount } from "../../src/authority/service-accounts/service-account.ts";
 import type { Storage, Transaction } from "../../src/authority/storage.ts";
 import { openSqliteStorage } from "../../src/storage/sqlite-storage.ts";
+import type { Pair } from "../contracts/cluster-contract.ts";
 import { START } from "./authority.ts";
 import { sampleKey, sampleRotation } from "./samples.ts";
 import { dropFolder, newFolder } from "./traces.ts";
@@ -20,6 +21,21 @@ export async function openThrowawayStorage(): Promise<Storage> {
     ...storage,
     close: async () => {
       await storage.close();
+      dropFolder(folder);
+    },
+  };
+}
+
+/** Two stores over one such folder, as two processes have them. */
+export async function openThrowawayPair(): Promise<Pair> {
+  const folder = newFolder("storage");
+  const [one, other] = [openSqliteStorage(folder), openSqliteStorage(folder)];
+  return {
+    one,
+    other,
+    close: async () => {
+      await one.close();
+      await other.close();
       dropFolder(folder);
     },
   };

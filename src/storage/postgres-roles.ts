@@ -1,0 +1,63 @@
+import { type ClientBase, escapeIdentifier } from "pg";
+import type { AuthorityTables, EvidenceTables } from "./tables.ts";
+
+type Table = keyof AuthorityTables | keyof EvidenceTables | "audit_head" | "schema_versions";
+type Privileges = "select" | "select, insert" | "select, update" | "select, insert, update, delete";
+
+const ALL = "select, insert, update, delete";
+
+/**
+ * What a serving process needs of each table. What stands in the log it may read and add to, and nothing else: whoever
+ * takes over a process can't rewrite what it did (test/postgres/roles.test.ts).
+ */
+const RUNTIME: Readonly<Record<Table, Privileges>> = {
+  accounts: ALL,
+  service_accounts: ALL,
+  keys: ALL,
+  digests: ALL,
+  rotations: ALL,
+  dismissals: ALL,
+  brownouts: ALL,
+  audit_entries: "select, insert",
+  audit_subjects: "select, insert",
+  audit_hidden_texts: "select, insert",
+  audit_head: "select, update",
+  idempotency_records: ALL,
+  facts: ALL,
+  callers: ALL,
+  caller_counts: ALL,
+  key_uses: ALL,
+  usage_minutes: ALL,
+  usage_hours: ALL,
+  reporters: ALL,
+  processes: ALL,
+  claims: ALL,
+  brownout_tallies: ALL,
+  setup_tokens: ALL,
+  schema_versions: "select",
+};
+
+/**
+ * Gives a role what `serve` needs, and takes from it what it was given before. As the role that owns the tables. Throws
+ * where there is no such role.
+ */
+export async function grantRuntime(client: ClientBase, runtimeRole: string): Promise<void> {
+  const role = escapeIdentifier(runtimeRole);
+  const { rows } = await client.query<{ schema: string }>("select current_schema() as schema");
+  const schema = escapeIdentifier(rows[0]?.schema ?? "public");
+  const statements = [
+    "begin",
+    `grant usage on schema ${schema} to ${role}`,
+    ...Object.entries(RUNTIME).flatMap(([table, privileges]) => [
+      `revoke all on ${escapeIdentifier(table)} from ${role}`,
+      `grant ${privileges} on ${escapeIdentifier(table)} to ${role}`,
+    ]),
+    "commit",
+  ];
+  try {
+    for (const statement of statements) await client.query(statement);
+  } catch (error) {
+    await client.query("rollback");
+    throw error;
+  }
+}
