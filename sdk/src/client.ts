@@ -32,6 +32,27 @@ type RotationQuery = QueryOf<"get", "/v1/rotations">;
 type AuditQuery = QueryOf<"get", "/v1/audit">;
 type PageQuery = QueryOf<"get", "/v1/accounts">;
 type Force = { readonly force?: boolean | undefined };
+type VerifyOptions = CallOptions & {
+  /** The sequence number that the verdicts must take into account; they are `stale` when they can't. */
+  readonly atLeast?: number | undefined;
+};
+
+/** Of changes that can be waited for. */
+export interface WaitOptions extends CallOptions {
+  /**
+   * The answer comes when the change is in force everywhere, which may take a minute where a process keeps silent; or it
+   * names in `silent_processes` those of which nobody knows.
+   */
+  readonly wait?: "all" | undefined;
+}
+
+/** A little longer than the server itself waits. */
+const WAIT_SECONDS = 95;
+
+function patient(options: WaitOptions | undefined): CallOptions | undefined {
+  if (options?.wait === undefined) return options;
+  return { ...options, timeoutSeconds: options.timeoutSeconds ?? WAIT_SECONDS };
+}
 
 /** A client of one Keyturn installation. See the options' own comments; every call throws `KeyturnError`. */
 export function createClient(clientOptions: ClientOptions) {
@@ -74,8 +95,13 @@ export function createClient(clientOptions: ClientOptions) {
       list: listAccounts,
       all: (query?: PageQuery, options?: CallOptions) =>
         walk<Account, PageQuery>(listAccounts, query, options),
-      suspend: (id: string, options?: CallOptions) =>
-        call("post", "/v1/accounts/{id}/suspend", { params: { id }, repeats: "change", options }),
+      suspend: (id: string, options?: WaitOptions) =>
+        call("post", "/v1/accounts/{id}/suspend", {
+          params: { id },
+          query: { wait: options?.wait },
+          repeats: "change",
+          options: patient(options),
+        }),
       reinstate: (id: string, options?: CallOptions) =>
         call("post", "/v1/accounts/{id}/reinstate", { params: { id }, repeats: "change", options }),
     },
@@ -91,19 +117,20 @@ export function createClient(clientOptions: ClientOptions) {
       update: (id: string, body: BodyOf<"patch", "/v1/service-accounts/{id}">, options?: CallOptions) =>
         call("patch", "/v1/service-accounts/{id}", { params: { id }, body, repeats: "change", options }),
       /** For good: its keys answer `revoked` from now on. */
-      delete: (id: string, { force }: Force = {}, options?: CallOptions) =>
+      delete: (id: string, { force }: Force = {}, options?: WaitOptions) =>
         call("delete", "/v1/service-accounts/{id}", {
           params: { id },
-          query: { force: force ? "true" : undefined },
+          query: { force: force ? "true" : undefined, wait: options?.wait },
           repeats: "change",
-          options,
+          options: patient(options),
         }),
-      disable: (id: string, body: Force = {}, options?: CallOptions) =>
+      disable: (id: string, body: Force = {}, options?: WaitOptions) =>
         call("post", "/v1/service-accounts/{id}/disable", {
           params: { id },
+          query: { wait: options?.wait },
           body,
           repeats: "change",
-          options,
+          options: patient(options),
         }),
       enable: (id: string, options?: CallOptions) =>
         call("post", "/v1/service-accounts/{id}/enable", { params: { id }, repeats: "change", options }),
@@ -123,20 +150,32 @@ export function createClient(clientOptions: ClientOptions) {
       update: (id: string, body: BodyOf<"patch", "/v1/keys/{id}">, options?: CallOptions) =>
         call("patch", "/v1/keys/{id}", { params: { id }, body, repeats: "change", options }),
       /** Refused at once, until it is reinstated. The answer says who used it in the last 24 hours. */
-      suspend: (id: string, body: BodyOf<"post", "/v1/keys/{id}/suspend"> = {}, options?: CallOptions) =>
-        call("post", "/v1/keys/{id}/suspend", { params: { id }, body, repeats: "change", options }),
+      suspend: (id: string, body: BodyOf<"post", "/v1/keys/{id}/suspend"> = {}, options?: WaitOptions) =>
+        call("post", "/v1/keys/{id}/suspend", {
+          params: { id },
+          query: { wait: options?.wait },
+          body,
+          repeats: "change",
+          options: patient(options),
+        }),
       reinstate: (id: string, options?: CallOptions) =>
         call("post", "/v1/keys/{id}/reinstate", { params: { id }, repeats: "change", options }),
       /** For ever, at once. The answer says who used it in the last 24 hours. */
-      revoke: (id: string, body: BodyOf<"post", "/v1/keys/{id}/revoke"> = {}, options?: CallOptions) =>
-        call("post", "/v1/keys/{id}/revoke", { params: { id }, body, repeats: "change", options }),
+      revoke: (id: string, body: BodyOf<"post", "/v1/keys/{id}/revoke"> = {}, options?: WaitOptions) =>
+        call("post", "/v1/keys/{id}/revoke", {
+          params: { id },
+          query: { wait: options?.wait },
+          body,
+          repeats: "change",
+          options: patient(options),
+        }),
       /** The same as `revoke`, without an answer. */
-      delete: (id: string, { force }: Force = {}, options?: CallOptions) =>
+      delete: (id: string, { force }: Force = {}, options?: WaitOptions) =>
         call("delete", "/v1/keys/{id}", {
           params: { id },
-          query: { force: force ? "true" : undefined },
+          query: { force: force ? "true" : undefined, wait: options?.wait },
           repeats: "change",
-          options,
+          options: patient(options),
         }),
       /** A new secret for a key that nobody has used yet; the earlier text dies. */
       replaceSecret: (id: string, options?: CallOptions) =>
@@ -147,9 +186,11 @@ export function createClient(clientOptions: ClientOptions) {
       /** Up to 100 at once; the verdicts come in the same order. */
       verifyBatch: async (
         keys: BodyOf<"post", "/v1/keys/verify/batch">["keys"],
-        options?: CallOptions,
-      ): Promise<readonly Verdict[]> =>
-        (await call("post", "/v1/keys/verify/batch", { body: { keys }, repeats: "verify", options })).results,
+        options?: VerifyOptions,
+      ): Promise<readonly Verdict[]> => {
+        const body = { keys, at_least: options?.atLeast };
+        return (await call("post", "/v1/keys/verify/batch", { body, repeats: "verify", options })).results;
+      },
       callers: (id: string, options?: CallOptions) =>
         call("get", "/v1/keys/{id}/callers", { params: { id }, repeats: "read", options }),
       usage: (id: string, query?: QueryOf<"get", "/v1/keys/{id}/usage">, options?: CallOptions) =>
@@ -171,8 +212,14 @@ export function createClient(clientOptions: ClientOptions) {
       extend: (id: string, body: BodyOf<"patch", "/v1/rotations/{id}">, options?: CallOptions) =>
         call("patch", "/v1/rotations/{id}", { params: { id }, body, repeats: "change", options }),
       /** Suspends the old key. Refused with `not_safe_to_complete`, naming the callers, unless forced. */
-      complete: (id: string, body: Force = {}, options?: CallOptions) =>
-        call("post", "/v1/rotations/{id}/complete", { params: { id }, body, repeats: "change", options }),
+      complete: (id: string, body: Force = {}, options?: WaitOptions) =>
+        call("post", "/v1/rotations/{id}/complete", {
+          params: { id },
+          query: { wait: options?.wait },
+          body,
+          repeats: "change",
+          options: patient(options),
+        }),
       cancel: (id: string, body: Force = {}, options?: CallOptions) =>
         call("post", "/v1/rotations/{id}/cancel", { params: { id }, body, repeats: "change", options }),
       rollback: (id: string, options?: CallOptions) =>
@@ -193,6 +240,12 @@ export function createClient(clientOptions: ClientOptions) {
       all: (query?: AuditQuery, options?: CallOptions) =>
         walk<AuditEntry, AuditQuery>(listAudit, query, options),
     },
+
+    /** The processes that serve, and how far each has followed the log. For the operator's account. */
+    cluster: (options?: CallOptions) => call("get", "/v1/cluster", { repeats: "read", options }),
+    /** Takes a process that died without a word off that list. Refused with `process_alive` while it is heard of. */
+    forgetProcess: (name: string, options?: CallOptions) =>
+      call("delete", "/v1/cluster/processes/{name}", { params: { name }, repeats: "change", options }),
   };
 }
 

@@ -1,11 +1,13 @@
-export { type Client, type ClientOptions, createClient } from "./client.ts";
+export { type Client, type ClientOptions, createClient, type WaitOptions } from "./client.ts";
 export { type ClientCode, type ErrorCode, KeyturnError, type ProblemDocument } from "./error.ts";
-export type { CallOptions, KeySource } from "./transport.ts";
+export type { AboutAnswer, CallOptions, KeySource } from "./transport.ts";
 export type {
   Account,
   AuditEntry,
   BrakedKey,
   Caller,
+  Cluster,
+  Freshness,
   IssuedAccount,
   IssuedKey,
   Key,
@@ -18,6 +20,7 @@ export type {
   Rotation,
   RotationState,
   ServiceAccount,
+  ServingProcess,
   StartedRotation,
   UsageCount,
   Verdict,

@@ -470,6 +470,40 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/cluster": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The processes that serve, and how far each has followed the log */
+        readonly get: operations["cluster.read"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/cluster/processes/{name}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Take a process that died without a word off the list */
+        readonly delete: operations["cluster.forget"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/keys/verify": {
         readonly parameters: {
             readonly query?: never;
@@ -547,7 +581,7 @@ export interface components {
             readonly title: string;
             readonly status: number;
             /** @enum {string} */
-            readonly code: "invalid_input" | "unauthenticated" | "insufficient_scope" | "operator_only" | "rights_exceeded" | "not_found" | "name_taken" | "key_revoked" | "key_not_active" | "rotation_open" | "rotation_state" | "not_safe_to_complete" | "successor_in_use" | "caller_active" | "account_protected" | "already_in_use" | "last_root_key" | "setup_token_invalid" | "idempotency_conflict" | "idempotency_in_progress" | "outcome_unknown" | "storage_unavailable" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "body_too_slow" | "ambiguous_header" | "credential_in_url" | "route_not_found" | "method_not_allowed" | "key_not_allowed" | "proxy_key_refused" | "verdict_stale" | "internal_error";
+            readonly code: "invalid_input" | "unauthenticated" | "insufficient_scope" | "operator_only" | "rights_exceeded" | "not_found" | "name_taken" | "key_revoked" | "key_not_active" | "rotation_open" | "rotation_state" | "not_safe_to_complete" | "successor_in_use" | "caller_active" | "account_protected" | "already_in_use" | "last_root_key" | "process_alive" | "setup_token_invalid" | "idempotency_conflict" | "idempotency_in_progress" | "outcome_unknown" | "storage_unavailable" | "invalid_json" | "unsupported_media_type" | "body_too_large" | "body_too_slow" | "ambiguous_header" | "credential_in_url" | "route_not_found" | "method_not_allowed" | "key_not_allowed" | "proxy_key_refused" | "verdict_stale" | "internal_error";
             readonly detail: string;
             readonly errors?: readonly {
                 readonly field: string;
@@ -584,6 +618,11 @@ export interface components {
             readonly metadata: {
                 readonly [key: string]: string;
             };
+            /**
+             * @description Effective: a key with a `keyturn:` scope other than `keyturn:keys.verify` is strict.
+             * @enum {string}
+             */
+            readonly freshness: "static" | "bounded" | "strict";
             /** Format: date-time */
             readonly created_at: string;
             /** Format: date-time */
@@ -689,6 +728,11 @@ export interface components {
             readonly metadata?: {
                 readonly [key: string]: string;
             };
+            /**
+             * @description How long a revoked key may still be accepted by a process that hears nothing of it: strict 1.5 s, bounded 10 s unless the installation says otherwise, static without end.
+             * @enum {string}
+             */
+            readonly freshness?: "static" | "bounded" | "strict";
         };
         readonly KeyPage: {
             readonly data: readonly components["schemas"]["Key"][];
@@ -835,6 +879,11 @@ export interface components {
             readonly allowed_ips?: readonly string[];
             /** Format: date-time */
             readonly expires_at?: string;
+            /**
+             * @description How long a revoked key may still be accepted by a process that hears nothing of it: strict 1.5 s, bounded 10 s unless the installation says otherwise, static without end.
+             * @enum {string}
+             */
+            readonly freshness?: "static" | "bounded" | "strict";
             /** @description Insists against the evidence; audited as forced. */
             readonly force?: boolean;
         };
@@ -951,6 +1000,38 @@ export interface components {
             };
             readonly chain_hash: string;
         };
+        readonly Cluster: {
+            /** @description The newest entry of the log. */
+            readonly seq: number;
+            readonly ceilings: components["schemas"]["Ceilings"];
+            readonly processes: readonly {
+                readonly name: string;
+                readonly version: string;
+                /** Format: date-time */
+                readonly started_at: string;
+                readonly applied_seq: number;
+                /** @description Entries that it had not applied when it last told. */
+                readonly behind: number;
+                /** @description How old what the process knows of the log is; null when its clocks can't tell. */
+                readonly staleness_seconds: number | null;
+                /** Format: date-time */
+                readonly reported_at: string;
+                readonly silent_for_seconds: number;
+                /**
+                 * @description Whether what the process knows is fresh enough for strict keys.
+                 * @enum {string}
+                 */
+                readonly lease: "held" | "lost";
+                /** Format: date-time */
+                readonly last_flush_at: string | null;
+            }[];
+        };
+        /** @description Of the keys of each freshness; null is none. */
+        readonly Ceilings: {
+            readonly strict_seconds: number | null;
+            readonly bounded_seconds: number | null;
+            readonly static_seconds: number | null;
+        };
         readonly Verdict: {
             readonly valid: boolean;
             /** @enum {string} */
@@ -980,6 +1061,11 @@ export interface components {
                 readonly metadata: {
                     readonly [key: string]: string;
                 };
+                /**
+                 * @description Effective: a key with a `keyturn:` scope other than `keyturn:keys.verify` is strict.
+                 * @enum {string}
+                 */
+                readonly freshness: "static" | "bounded" | "strict";
                 /** Format: date-time */
                 readonly created_at: string;
                 /** Format: date-time */
@@ -1015,17 +1101,40 @@ export interface components {
                 readonly ip?: string;
                 readonly user_agent?: string;
             };
+            /** @description The sequence number that the answer must take into account; `stale` when it can't. */
+            readonly at_least?: number;
         };
         readonly VerdictBatch: {
             readonly results: readonly components["schemas"]["Verdict"][];
         };
         readonly VerificationBatch: {
-            readonly keys: readonly components["schemas"]["Verification"][];
+            readonly keys: readonly components["schemas"]["VerificationItem"][];
+            /** @description The sequence number that the answer must take into account; `stale` when it can't. */
+            readonly at_least?: number;
+        };
+        readonly VerificationItem: {
+            readonly key: string;
+            readonly scopes?: readonly string[];
+            /** @enum {string} */
+            readonly role?: "none" | "viewer" | "editor" | "admin";
+            readonly caller?: {
+                readonly name?: string;
+                readonly ip?: string;
+                readonly user_agent?: string;
+            };
         };
         readonly Readiness: {
             /** @enum {string} */
             readonly status: "ready" | "degraded";
             readonly seq: number;
+            /** @description How old what the process knows of the log is; null when its clocks can't tell. */
+            readonly staleness_seconds: number | null;
+            /**
+             * @description Whether what the process knows is fresh enough for strict keys.
+             * @enum {string}
+             */
+            readonly lease: "held" | "lost";
+            readonly ceilings: components["schemas"]["Ceilings"];
             readonly warnings: readonly string[];
         };
     };
@@ -1113,7 +1222,10 @@ export interface operations {
     };
     readonly "accounts.suspend": {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
+            };
             readonly header?: never;
             readonly path: {
                 readonly id: string;
@@ -1129,6 +1241,18 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["Account"];
+                };
+            };
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Account"] & {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
                 };
             };
         };
@@ -1231,6 +1355,8 @@ export interface operations {
         readonly parameters: {
             readonly query?: {
                 readonly force?: "true" | "false";
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
             };
             readonly header?: never;
             readonly path: {
@@ -1240,6 +1366,18 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
+                };
+            };
             /** @description Delete a service account for good; its keys answer revoked */
             readonly 204: {
                 headers: {
@@ -1277,7 +1415,10 @@ export interface operations {
     };
     readonly "service-accounts.disable": {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
+            };
             readonly header?: never;
             readonly path: {
                 readonly id: string;
@@ -1297,6 +1438,18 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["ServiceAccount"];
+                };
+            };
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ServiceAccount"] & {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
                 };
             };
         };
@@ -1450,6 +1603,8 @@ export interface operations {
         readonly parameters: {
             readonly query?: {
                 readonly force?: "true" | "false";
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
             };
             readonly header?: never;
             readonly path: {
@@ -1459,6 +1614,18 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
+                };
+            };
             /** @description Revoke a key for ever; its tombstone stays readable */
             readonly 204: {
                 headers: {
@@ -1496,7 +1663,10 @@ export interface operations {
     };
     readonly "keys.suspend": {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
+            };
             readonly header?: never;
             readonly path: {
                 readonly id: string;
@@ -1516,6 +1686,18 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["BrakedKey"];
+                };
+            };
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["BrakedKey"] & {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
                 };
             };
         };
@@ -1544,7 +1726,10 @@ export interface operations {
     };
     readonly "keys.revoke": {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
+            };
             readonly header?: never;
             readonly path: {
                 readonly id: string;
@@ -1564,6 +1749,18 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["BrakedKey"];
+                };
+            };
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["BrakedKey"] & {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
                 };
             };
         };
@@ -1742,7 +1939,10 @@ export interface operations {
     };
     readonly "rotations.complete": {
         readonly parameters: {
-            readonly query?: never;
+            readonly query?: {
+                /** @description Answer once the change is in force everywhere, or 202 when that can't be said. */
+                readonly wait?: "all";
+            };
             readonly header?: never;
             readonly path: {
                 readonly id: string;
@@ -1762,6 +1962,18 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["Rotation"];
+                };
+            };
+            /** @description With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know. */
+            readonly 202: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Rotation"] & {
+                        /** @description By their names. */
+                        readonly silent_processes: readonly string[];
+                    };
                 };
             };
         };
@@ -1891,6 +2103,46 @@ export interface operations {
                 content: {
                     readonly "application/json": components["schemas"]["AuditPage"];
                 };
+            };
+        };
+    };
+    readonly "cluster.read": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The processes that serve, and how far each has followed the log */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Cluster"];
+                };
+            };
+        };
+    };
+    readonly "cluster.forget": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                readonly name: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description Take a process that died without a word off the list */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

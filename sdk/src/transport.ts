@@ -24,6 +24,17 @@ export interface CallOptions {
   readonly timeoutSeconds?: number | undefined;
   /** For calls that create: your own, so that even a restarted program repeats the same request. */
   readonly idempotencyKey?: string | undefined;
+  /** Told what a good answer says of itself, before the call ends. */
+  readonly onAnswer?: ((about: AboutAnswer) => void) | undefined;
+}
+
+/** What an answer says of itself, beside its body. */
+export interface AboutAnswer {
+  readonly status: number;
+  /** Of a change: the number of its entry. Of a verification: the newest entry that it takes into account. */
+  readonly seq: number | null;
+  /** Of a verification: how old what it rests on is at most. */
+  readonly stalenessSeconds: number | null;
 }
 
 /**
@@ -79,9 +90,11 @@ export function createTransport(options: TransportOptions): Send {
         ...(outgoing.body === undefined ? {} : { body: JSON.stringify(outgoing.body) }),
       });
       const text = await response.text();
-      if (response.ok && text === "") return undefined;
-      const body = parsed(text);
-      if (response.ok && body !== undefined) return body;
+      const body = text === "" ? undefined : parsed(text);
+      if (response.ok && (text === "" || body !== undefined)) {
+        outgoing.options?.onAnswer?.(aboutOf(response));
+        return body;
+      }
       throw errorOf(response.status, body);
     });
   }
@@ -201,6 +214,18 @@ function queryText(query: Readonly<Record<string, unknown>> | undefined): string
   }
   const text = pairs.toString();
   return text === "" ? "" : `?${text}`;
+}
+
+function aboutOf({ status, headers }: Response): AboutAnswer {
+  const numberIn = (name: string) => {
+    const text = headers.get(name);
+    return text === null ? null : Number(text);
+  };
+  return {
+    status,
+    seq: numberIn("keyturn-seq"),
+    stalenessSeconds: numberIn("keyturn-staleness-seconds"),
+  };
 }
 
 function parsed(text: string): unknown {

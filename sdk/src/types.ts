@@ -15,11 +15,14 @@ export type Caller = Schemas["Caller"];
 export type UsageCount = Schemas["UsageCount"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type Verdict = Schemas["Verdict"];
+export type Cluster = Schemas["Cluster"];
+export type ServingProcess = Cluster["processes"][number];
 export type Readiness = Schemas["Readiness"];
 export type Problem = Schemas["Problem"];
 export type ProblemCode = Problem["code"];
 export type VerdictCode = Verdict["code"];
 export type KeyState = Key["state"];
+export type Freshness = Key["freshness"];
 export type Role = Key["role"];
 export type RotationState = Rotation["state"];
 

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { inspect } from "node:util";
+import { newId } from "../../src/authority/ids.ts";
 import { createHttpFace, type HttpFace } from "../../src/http/app.ts";
-import { startWorld, type World } from "../../test/support/authority.ts";
+import { MINUTE, startWorld, type World } from "../../test/support/authority.ts";
 import { noteSecret } from "../../test/support/traces.ts";
-import { type Client, createClient, KeyturnError } from "../src/index.ts";
+import { type AboutAnswer, type Client, createClient, KeyturnError } from "../src/index.ts";
 
 const URL_OF_KEYTURN = "http://keyturn.test";
 
@@ -22,6 +23,7 @@ beforeAll(async () => {
     publicUrl: null,
     trustedProxies: [],
     servesMetrics: true,
+    keepOpen: () => undefined,
     peerOf: () => "127.0.0.1",
     log: { request: () => undefined, error: (error) => console.error(error) },
   });
@@ -111,6 +113,65 @@ describe("against the real server", () => {
     expect(await client.serviceAccounts.delete(owner.id, { force: true })).toBeUndefined();
     const [entry] = (await client.audit.list({ limit: 1 })).data;
     expect(entry?.operation).toBe("service-accounts.delete");
+  });
+
+  test("what takes keys away can be waited for; a verification can demand what a change was numbered", async () => {
+    const { key, secret } = await world.key((await world.owner()).id);
+    noteSecret(secret);
+    const told: AboutAnswer[] = [];
+    const onAnswer = (about: AboutAnswer) => void told.push(about);
+    const suspended = await client.keys.suspend(key.id, {}, { wait: "all", onAnswer });
+    expect("silent_processes" in suspended).toBe(false);
+    const [about] = told;
+    const seq = world.authority.follower.appliedSeq();
+    expect(about).toEqual({ status: 200, seq, stalenessSeconds: null });
+    const verdict = await client.keys.verify({ key: secret, at_least: seq }, { onAnswer });
+    expect([verdict.code, told[1]]).toEqual(["suspended", { status: 200, seq, stalenessSeconds: 0 }]);
+    const [late] = await client.keys.verifyBatch([{ key: secret }], { atLeast: seq + 1 });
+    expect(late?.code).toBe("suspended");
+    expect(await client.keys.delete(key.id, {}, { wait: "all", onAnswer })).toBeUndefined();
+    expect(told.map(({ status }) => status)).toEqual([200, 200, 204]);
+    expect((await client.cluster()).seq).toBe(world.authority.follower.appliedSeq());
+  });
+
+  test("a process that died without a word is forgotten by its name, whatever is in it", async () => {
+    const startedAt = world.clock.wall();
+    const report = { appliedSeq: 0, stalenessMs: 0, flushedAt: null, at: startedAt };
+    const name = "keys-2:8420#1";
+    await world.authority.storage.cluster.join({
+      ...report,
+      id: newId("prc"),
+      name,
+      version: "1",
+      startedAt,
+    });
+    expect((await failure(client.forgetProcess(name))).code).toBe("process_alive");
+    await world.pass(2 * MINUTE);
+    expect(await client.forgetProcess(name)).toBeUndefined();
+    expect((await client.cluster()).processes).toEqual([]);
+    expect((await failure(client.forgetProcess(name))).code).toBe("not_found");
+  });
+
+  test("a call that waits has the time that the server takes for it, unless you say otherwise", async () => {
+    const never = (_: string, { signal }: RequestInit) =>
+      new Promise<Response>((_, reject) =>
+        signal?.addEventListener("abort", () => reject(new Error("aborted"))),
+      );
+    const hasty = createClient({ url: URL_OF_KEYTURN, key: "k", fetch: never, timeoutSeconds: 0.01 });
+    const isOver = async (attempt: Promise<unknown>) =>
+      Promise.race([
+        failure(attempt).then(({ code }) => code),
+        new Promise<string>((resolve) => setTimeout(() => resolve("still waiting"), 100)),
+      ]);
+    expect(await isOver(hasty.keys.revoke("key_a"))).toBe("timeout");
+    expect(await isOver(hasty.keys.revoke("key_a", {}, { wait: "all", timeoutSeconds: 0.01 }))).toBe(
+      "timeout",
+    );
+    const left = new AbortController();
+    const waiting = hasty.keys.revoke("key_a", {}, { wait: "all", signal: left.signal });
+    expect(await isOver(waiting)).toBe("still waiting");
+    left.abort(new Error("left"));
+    expect(waiting).rejects.toThrow("left");
   });
 
   test("an iterator walks every page, once", async () => {

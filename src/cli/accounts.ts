@@ -5,6 +5,7 @@ import { accountIdOf } from "./find.ts";
 import { addPageOptions, listed, pageOptions } from "./lists.ts";
 import { accountTable, keyCard } from "./show.ts";
 import { needed } from "./terminal.ts";
+import { addWaitOption, tellWait, waiting, waitOption } from "./wait.ts";
 
 /** `keyturn accounts …`: tenants, for the operator. */
 export function addAccounts(program: Command, act: Act): void {
@@ -32,14 +33,17 @@ export function addAccounts(program: Command, act: Act): void {
     context.answer(page, () => accountTable(page.data));
   });
 
-  const suspend = accounts
-    .command("suspend")
-    .description("refuse all keys of an account, at once")
-    .argument("<id-or-name>");
-  act(suspend, z.object({}), async (context, _, [given = ""]) => {
+  const suspend = addWaitOption(
+    accounts
+      .command("suspend")
+      .description("refuse all keys of an account, at once")
+      .argument("<id-or-name>"),
+  );
+  act(suspend, z.object(waitOption), async (context, { wait }, [given = ""]) => {
     const client = context.client();
-    const account = await client.accounts.suspend(await accountIdOf(client, given));
+    const account = await client.accounts.suspend(await accountIdOf(client, given), waiting(wait));
     context.answer(account, () => accountTable([account]));
+    tellWait(context, wait, account);
   });
 
   const reinstate = accounts

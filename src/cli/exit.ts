@@ -12,6 +12,8 @@ export const EXIT = {
   denied: 4,
   /** `verify`: the key is not valid. */
   notValid: 5,
+  /** `--wait`: done, and not known to be in force in every process. */
+  notEverywhere: 6,
 } as const;
 
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
@@ -50,6 +52,7 @@ const EXIT_OF: Readonly<Record<ErrorCode, Exit>> = {
   account_protected: EXIT.refused,
   already_in_use: EXIT.refused,
   last_root_key: EXIT.refused,
+  process_alive: EXIT.refused,
   setup_token_invalid: EXIT.denied,
   idempotency_conflict: EXIT.refused,
   idempotency_in_progress: EXIT.refused,

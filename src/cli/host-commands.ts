@@ -12,7 +12,29 @@ export interface HostCommands {
   backup(target: string): Promise<AuditHead>;
   restore(plan: RestorePlan): Promise<RestoreAnswer>;
   doctor(acceptClock: boolean): Promise<readonly Finding[]>;
+  /** Brings a PostgreSQL database to the newest schema, and gives a role what `serve` needs of it. */
+  migrate(runtimeRole: string | undefined): Promise<void>;
+  /** Moves the embedded database to PostgreSQL; tells of each step. */
+  migrateStore(plan: MovePlan, tell: MoveTold): Promise<void>;
 }
+
+export interface MovePlan {
+  /** Absent: KEYTURN_DATABASE_URL. */
+  readonly to: string | undefined;
+  readonly runtimeRole: string | undefined;
+  /** Opens the embedded database again instead. */
+  readonly cancel: boolean;
+}
+
+export type MoveStep =
+  | { readonly step: "closed" }
+  | { readonly step: "copied"; readonly rows: Readonly<Record<string, number>>; readonly head: AuditHead }
+  /** For the old server to be stopped. */
+  | { readonly step: "waiting" }
+  | { readonly step: "opened"; readonly seq: number; readonly closedSeconds: number }
+  | { readonly step: "called off"; readonly seq: number };
+
+export type MoveTold = (step: MoveStep) => void;
 
 /** The newest entry of an audit log, as `--head` takes it. */
 export interface AuditHead {

@@ -2,11 +2,13 @@ import type { Command } from "commander";
 import { z } from "zod";
 import type { Act } from "./context.ts";
 import { EXIT, misuse } from "./exit.ts";
-import type { Finding, RestoreAnswer } from "./host-commands.ts";
+import type { Finding, MoveStep, RestoreAnswer } from "./host-commands.ts";
 import { table } from "./table.ts";
+import { say } from "./terminal.ts";
 
 /** Commands on the server's own machine: they read the server's settings (`KEYTURN_DATA` and so on). */
 export function addHost(program: Command, act: Act): void {
+  addMoves(program, act);
   const serve = program
     .command("serve")
     .description("run the server until it is stopped; its settings come from the environment")
@@ -67,6 +69,65 @@ export function addHost(program: Command, act: Act): void {
     context.answer({ ok: !isWrong, findings }, () => findingTable(findings));
     if (isWrong) context.endWith(EXIT.refused);
   });
+}
+
+function addMoves(program: Command, act: Act): void {
+  const migrate = program
+    .command("migrate")
+    .description("on the host: bring the PostgreSQL database of KEYTURN_DATABASE_URL to the newest schema")
+    .option("--runtime-role <role>", "give this role what serving needs, and nothing more")
+    .addHelpText(
+      "after",
+      "\nRun it as the role that owns the tables. docs/postgresql.md has the whole set-up.",
+    );
+  act(migrate, z.object({ runtimeRole: z.string().optional() }), async (context, { runtimeRole }) => {
+    await (await context.host()).migrate(runtimeRole);
+    context.answer({ migrated: true }, () => "The schema is the newest.");
+  });
+
+  const move = program
+    .command("migrate-store")
+    .description(
+      "on the host: move the embedded database of KEYTURN_DATA to PostgreSQL, while keys keep verifying",
+    )
+    .option("--to <url>", "an empty database; its password is better given in PGPASSWORD or a pgpass file")
+    .option("--runtime-role <role>", "give this role what serving needs, and nothing more")
+    .option("--cancel", "call the move off: changes are accepted here again")
+    .addHelpText(
+      "after",
+      "\nExample:\n  keyturn migrate-store --to postgres://keyturn@db.example.com/keyturn",
+    );
+  const moveOptions = z.object({
+    to: z.string().optional(),
+    runtimeRole: z.string().optional(),
+    cancel: z.boolean().optional(),
+  });
+  act(move, moveOptions, async (context, { to, runtimeRole, cancel = false }) => {
+    const steps: MoveStep[] = [];
+    await (await context.host()).migrateStore({ to, runtimeRole, cancel }, (step) => {
+      steps.push(step);
+      say(moveText(step));
+    });
+    context.answer({ steps }, () => "Done.");
+  });
+}
+
+function moveText(step: MoveStep): string {
+  switch (step.step) {
+    case "closed":
+      return "No change is accepted from now on; verification goes on. Copying.";
+    case "copied":
+      return `Copied and compared: ${Object.entries(step.rows)
+        .filter(([, count]) => count > 0)
+        .map(([table, count]) => `${count} ${table}`)
+        .join(", ")}.\nHead: ${step.head.seq}:${step.head.chainHash}`;
+    case "waiting":
+      return "Start the new processes with KEYTURN_DATABASE_URL, send the traffic there, then stop the old server. Waiting for that.";
+    case "opened":
+      return `Moved. Changes are accepted by the new database since entry ${step.seq}; they were refused for ${step.closedSeconds.toFixed(1)} s. The folder is kept, and serves no more.`;
+    case "called off":
+      return `Called off. Changes are accepted here again since entry ${step.seq}.`;
+  }
 }
 
 function restoreText(done: RestoreAnswer): string {

@@ -11,6 +11,7 @@ import { addRightsOptions, rightsOptions } from "./service-accounts.ts";
 import { callerTable, inUseText, keyCard, keyTable, usageTable } from "./show.ts";
 import { plain } from "./table.ts";
 import { askChoice, askText, askTyped, needed, say, tell } from "./terminal.ts";
+import { addWaitOption, tellWait, waiting, waitOption } from "./wait.ts";
 
 /** `keyturn keys …`. */
 export function addKeys(program: Command, act: Act): void {
@@ -22,8 +23,11 @@ export function addKeys(program: Command, act: Act): void {
   addBrakes(keys, act);
 }
 
+const FRESHNESS = z.enum(["strict", "bounded", "static"], "--freshness: strict, bounded or static");
+
 const createOptions = z.object({
   ...rightsOptions,
+  freshness: FRESHNESS.optional(),
   owner: z.string().optional(),
   ttl: z.string().optional(),
   expiresAt: z.string().optional(),
@@ -41,6 +45,10 @@ function addCreate(keys: Command, act: Act): void {
       .option("--expires-at <instant>", "when it ends, such as 2027-01-31T12:00:00Z"),
   )
     .option("--metadata <name=value>", "a note kept with it; several times", collectPair)
+    .option(
+      "--freshness <freshness>",
+      "how soon a revocation bites where nothing is heard of it: strict, bounded or static (bounded)",
+    )
     .addHelpText(
       "after",
       "\nExamples:\n  keyturn keys create\n  keyturn keys create ci --owner billing --ttl 30d --scope invoices:read > ci.key",
@@ -67,6 +75,7 @@ function addCreate(keys: Command, act: Act): void {
       scopes: options.scope,
       allowed_ips: options.allowIp,
       metadata: options.metadata,
+      freshness: options.freshness,
     });
     context.answerSecret(made, made.secret, () => keyCard(made.key, Date.now()));
   });
@@ -214,9 +223,11 @@ function addUpdate(keys: Command, act: Act): void {
       "its new notes, in place of all the old ones; several times",
       collectPair,
     )
+    .option("--freshness <freshness>", "strict or bounded; never less than it was")
     .option("--force", "even if the account is left without a root key");
   const updateOptions = z.object({
     ...rightsOptions,
+    freshness: FRESHNESS.optional(),
     name: z.string().optional(),
     scopes: z.boolean().optional(),
     expiresAt: z.string().optional(),
@@ -234,6 +245,7 @@ function addUpdate(keys: Command, act: Act): void {
       allowed_ips: options.allowIp,
       expires_at: options.expiresAt,
       metadata: options.metadata,
+      freshness: options.freshness,
       force: options.force,
     });
     context.answer(key, () => keyCard(key, Date.now()));
@@ -241,22 +253,26 @@ function addUpdate(keys: Command, act: Act): void {
 }
 
 const brakeOptions = z.object({
+  ...waitOption,
   reason: z.string().optional(),
   force: z.boolean().optional(),
   yes: z.boolean().optional(),
 });
 
 function addBrakes(keys: Command, act: Act): void {
-  const suspend = keys
-    .command("suspend")
-    .description("refuse keys at once, until they are reinstated")
-    .argument("<id-or-name...>")
-    .option("--reason <text>", "for the audit log")
-    .option("--force", "even the account's last root key");
-  act(suspend, brakeOptions, async (context, { reason, force }, given) => {
+  const suspend = addWaitOption(
+    keys
+      .command("suspend")
+      .description("refuse keys at once, until they are reinstated")
+      .argument("<id-or-name...>")
+      .option("--reason <text>", "for the audit log")
+      .option("--force", "even the account's last root key"),
+  );
+  act(suspend, brakeOptions, async (context, { reason, force, wait }, given) => {
     const client = context.client();
     const ids = await keyIdsOf(client, given);
-    await each(context, ids, (id) => client.keys.suspend(id, { reason, force }), brakedText("suspended"));
+    const work = (id: string) => client.keys.suspend(id, { reason, force }, waiting(wait));
+    await each(context, ids, work, brakedText("suspended"), wait);
   });
 
   const reinstate = keys
@@ -274,47 +290,45 @@ function addBrakes(keys: Command, act: Act): void {
     );
   });
 
-  const revoke = keys
-    .command("revoke")
-    .description("refuse keys for ever, at once; this can't be undone")
-    .argument("<id-or-name...>")
-    .option("--reason <text>", "for the audit log")
-    .option("--yes", "do not ask")
-    .option("--force", "even the account's last root key")
-    .addHelpText(
-      "after",
-      "\nExample:\n  keyturn keys revoke key_01… key_02… --reason 'leaked in a build log' --yes",
-    );
-  act(revoke, brakeOptions, async (context, { reason, force, yes }, given) => {
+  const revoke = addWaitOption(
+    keys
+      .command("revoke")
+      .description("refuse keys for ever, at once; this can't be undone")
+      .argument("<id-or-name...>")
+      .option("--reason <text>", "for the audit log")
+      .option("--yes", "do not ask")
+      .option("--force", "even the account's last root key")
+      .addHelpText(
+        "after",
+        "\nExample:\n  keyturn keys revoke key_01… key_02… --reason 'leaked in a build log' --yes",
+      ),
+  );
+  act(revoke, brakeOptions, async (context, { reason, force, yes, wait }, given) => {
     const client = context.client();
     const ids = await keyIdsOf(client, given);
     if (!yes) await confirmRevocation(context, client, ids);
-    await each(
-      context,
-      ids,
-      (id) => client.keys.revoke(id, { reason, force }),
-      brakedText("revoked for ever"),
-    );
+    const work = (id: string) => client.keys.revoke(id, { reason, force }, waiting(wait));
+    await each(context, ids, work, brakedText("revoked for ever"), wait);
   });
 
-  const remove = keys
-    .command("delete")
-    .description("the same as revoke; the tombstone stays readable")
-    .argument("<id-or-name...>")
-    .option("--yes", "do not ask")
-    .option("--force", "even the account's last root key");
-  act(remove, brakeOptions, async (context, { force, yes }, given) => {
+  const remove = addWaitOption(
+    keys
+      .command("delete")
+      .description("the same as revoke; the tombstone stays readable")
+      .argument("<id-or-name...>")
+      .option("--yes", "do not ask")
+      .option("--force", "even the account's last root key"),
+  );
+  act(remove, brakeOptions, async (context, { force, yes, wait }, given) => {
     const client = context.client();
     const ids = await keyIdsOf(client, given);
     if (!yes) await confirmRevocation(context, client, ids);
     await each(
       context,
       ids,
-      async (id) => {
-        await client.keys.delete(id, { force });
-        return { id, deleted: true };
-      },
+      async (id) => ({ id, deleted: true, ...(await client.keys.delete(id, { force }, waiting(wait))) }),
       ({ id }) => `${id} is revoked for ever.`,
+      wait,
     );
   });
 }
@@ -358,21 +372,27 @@ async function each<T>(
   ids: readonly string[],
   work: (id: string) => Promise<T>,
   text: (done: T) => string,
+  wait?: boolean,
 ): Promise<void> {
   const [only] = ids;
   if (ids.length === 1 && only !== undefined) {
     const done = await work(only);
-    return context.answer(done, () => text(done));
+    context.answer(done, () => text(done));
+    tellWait(context, wait, done);
+    return;
   }
+  let isRefused = false;
   for (const id of ids) {
     try {
       const done = await work(id);
       tell(context.json ? JSON.stringify(done) : text(done));
+      tellWait(context, wait, done);
     } catch (error) {
       // No key or no connection will not be better for the next one.
       if (!(error instanceof KeyturnError) || error.status === 0 || error.status === 401) throw error;
       say(context.json ? JSON.stringify({ id, ...error.problem }) : `${problemText(error)} (${plain(id)})`);
-      context.endWith(EXIT.refused);
+      isRefused = true;
     }
   }
+  if (isRefused) context.endWith(EXIT.refused);
 }

@@ -2,6 +2,7 @@ import { KeyturnError } from "@keyturn/sdk";
 import { Command, CommanderError } from "commander";
 import { addAccounts } from "./accounts.ts";
 import { addAudit } from "./audit.ts";
+import { addCluster } from "./cluster.ts";
 import { type Act, type CliParts, contextOf } from "./context.ts";
 import { CliFailure, EXIT, exitOf, misuse } from "./exit.ts";
 import { addHost } from "./host.ts";
@@ -59,6 +60,7 @@ function createProgram(parts: CliParts, endWith: (exit: number) => void): Comman
   addRotations(program, act);
   addVerify(program, act);
   addAudit(program, act);
+  addCluster(program, act);
   addRun(program, act);
   return inherit(program);
 }

@@ -9,6 +9,7 @@ import { problemText } from "./problem.ts";
 import { rotationTable } from "./show.ts";
 import { callerText } from "./table.ts";
 import { say } from "./terminal.ts";
+import { addWaitOption, tellWait, waiting, waitOption } from "./wait.ts";
 import { addWatch } from "./watch.ts";
 import { watchFrame } from "./watch-frame.ts";
 
@@ -75,15 +76,20 @@ export function addRotations(program: Command, act: Act): void {
     answer(context, await context.client().rotations.extend(id, options)),
   );
 
-  const complete = rotations
-    .command("complete")
-    .description("refuse the old key from now on; refused itself while somebody is still on it")
-    .argument("<id>")
-    .option("--force", "against the evidence; audited as forced");
-  act(complete, forceOption, async (context, { force }, [id = ""]) => {
+  const complete = addWaitOption(
+    rotations
+      .command("complete")
+      .description("refuse the old key from now on; refused itself while somebody is still on it")
+      .argument("<id>")
+      .option("--force", "against the evidence; audited as forced"),
+  );
+  const completeOptions = forceOption.extend(waitOption);
+  act(complete, completeOptions, async (context, { force, wait }, [id = ""]) => {
     const client = context.client();
     try {
-      answer(context, await client.rotations.complete(id, { force }));
+      const rotation = await client.rotations.complete(id, { force }, waiting(wait));
+      answer(context, rotation);
+      tellWait(context, wait, rotation);
     } catch (error) {
       if (!(error instanceof KeyturnError) || error.code !== "not_safe_to_complete" || context.json)
         throw error;

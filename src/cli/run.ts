@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import type { Command } from "commander";
 import { z } from "zod";
@@ -44,18 +44,21 @@ async function runChild(
   args: readonly string[],
   env: Record<string, string>,
 ): Promise<number> {
-  const child = spawn(command, args, { stdio: "inherit", env });
+  let child: ChildProcess | null = null;
   // A terminal sends Ctrl-C to both; passed on as well it would arrive twice.
   const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
   const handlers = new Map<NodeJS.Signals, () => void>(
-    PASSED_ON.map((signal) => [signal, () => child.kill(signal)]),
+    PASSED_ON.map((signal) => [signal, () => child?.kill(signal)]),
   );
-  handlers.set("SIGINT", () => void (hasTerminal || child.kill("SIGINT")));
+  handlers.set("SIGINT", () => void (hasTerminal || child?.kill("SIGINT")));
+  // Before there is a program: a signal that came in between would end this process and leave the program alone.
   for (const [signal, handler] of handlers) process.on(signal, handler);
   try {
+    const started = spawn(command, args, { stdio: "inherit", env });
+    child = started;
     return await new Promise<number>((resolve, reject) => {
-      child.once("error", (error) => reject(startFailure(command, error)));
-      child.once("exit", (code, signal) =>
+      started.once("error", (error) => reject(startFailure(command, error)));
+      started.once("exit", (code, signal) =>
         resolve(signal === null ? (code ?? EXIT.refused) : 128 + constants.signals[signal]),
       );
     });

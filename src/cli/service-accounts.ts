@@ -6,6 +6,7 @@ import { serviceAccountIdOf } from "./find.ts";
 import { addPageOptions, listed, pageOptions } from "./lists.ts";
 import { serviceAccountCard, serviceAccountTable } from "./show.ts";
 import { askTyped, needed, say } from "./terminal.ts";
+import { addWaitOption, tellWait, waiting, waitOption } from "./wait.ts";
 
 const ROLE = z.enum(["none", "viewer", "editor", "admin"], "--role: none, viewer, editor or admin");
 
@@ -99,15 +100,17 @@ export function addServiceAccounts(program: Command, act: Act): void {
     context.answer(one, () => serviceAccountCard(one));
   });
 
-  const remove = group
-    .command("delete")
-    .description("delete one for good; its keys answer revoked")
-    .argument("<id-or-name>")
-    .option("--yes", "do not ask")
-    .option("--force", "even if the account is left without a root key");
+  const remove = addWaitOption(
+    group
+      .command("delete")
+      .description("delete one for good; its keys answer revoked")
+      .argument("<id-or-name>")
+      .option("--yes", "do not ask")
+      .option("--force", "even if the account is left without a root key"),
+  );
   act(
     remove,
-    z.object({ yes: z.boolean().optional(), force: z.boolean().optional() }),
+    z.object({ ...waitOption, yes: z.boolean().optional(), force: z.boolean().optional() }),
     async (context, options, [given = ""]) => {
       const client = context.client();
       const id = await serviceAccountIdOf(client, given);
@@ -117,20 +120,26 @@ export function addServiceAccounts(program: Command, act: Act): void {
         say(serviceAccountCard(one));
         await askTyped("Deleting can't be undone: all its keys are refused for ever.", one.name);
       }
-      await client.serviceAccounts.delete(id, { force: options.force });
-      context.answer({ id, deleted: true }, () => `${id} is deleted; its keys answer revoked.`);
+      const told = await client.serviceAccounts.delete(id, { force: options.force }, waiting(options.wait));
+      context.answer({ id, deleted: true, ...told }, () => `${id} is deleted; its keys answer revoked.`);
+      tellWait(context, options.wait, told);
     },
   );
 
-  const disable = group
-    .command("disable")
-    .description("refuse all its keys, at once")
-    .argument("<id-or-name>")
-    .option("--force", "even if the account is left without a root key");
-  act(disable, z.object({ force: z.boolean().optional() }), async (context, { force }, [given = ""]) => {
+  const disable = addWaitOption(
+    group
+      .command("disable")
+      .description("refuse all its keys, at once")
+      .argument("<id-or-name>")
+      .option("--force", "even if the account is left without a root key"),
+  );
+  const disableOptions = z.object({ ...waitOption, force: z.boolean().optional() });
+  act(disable, disableOptions, async (context, { force, wait }, [given = ""]) => {
     const client = context.client();
-    const one = await client.serviceAccounts.disable(await serviceAccountIdOf(client, given), { force });
+    const id = await serviceAccountIdOf(client, given);
+    const one = await client.serviceAccounts.disable(id, { force }, waiting(wait));
     context.answer(one, () => serviceAccountCard(one));
+    tellWait(context, wait, one);
   });
 
   const enable = group.command("enable").description("let its keys be good again").argument("<id-or-name>");

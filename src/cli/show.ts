@@ -3,6 +3,7 @@ import type {
   AuditEntry,
   BrakedKey,
   Caller,
+  Cluster,
   Key,
   Rotation,
   ServiceAccount,
@@ -70,6 +71,7 @@ export function keyCard(key: Key, now: number): string {
     ["role", own("role", key.role)],
     ["scopes", own("scopes", list(key.scopes))],
     ["addresses", own("allowed_ips", addresses(key.allowed_ips))],
+    ["freshness", key.freshness],
     ["made", `${key.created_at} (${ago(key.created_at, now)})`],
     ["ends", key.expires_at === null ? "never" : `${key.expires_at} (${endOf(key)})`],
     [
@@ -189,6 +191,34 @@ export function usageTable(counts: readonly UsageCount[]): string {
     ["FROM", "VERDICT", "USES"],
     counts.map((one) => [one.from, one.code, String(one.count)]),
   );
+}
+
+/** Who serves, under the end of the log that all of them follow. */
+export function clusterText({ seq, ceilings, processes }: Cluster): string {
+  const promised = [
+    ["strict", ceilings.strict_seconds],
+    ["bounded", ceilings.bounded_seconds],
+    ["static", ceilings.static_seconds],
+  ] as const;
+  const ceilingText = promised.map(
+    ([name, seconds]) => `${name} ${seconds === null ? "none" : `${seconds} s`}`,
+  );
+  return [
+    `The log is at entry ${seq}. Ceilings: ${ceilingText.join(", ")}.`,
+    table(
+      ["PROCESS", "VERSION", "STARTED", "APPLIED", "LEASE", "STALENESS", "LAST HEARD OF", "LAST FLUSH"],
+      processes.map((one) => [
+        plain(one.name),
+        plain(one.version),
+        one.started_at,
+        one.behind === 0 ? String(one.applied_seq) : `${one.applied_seq} (${one.behind} behind)`,
+        one.lease,
+        one.staleness_seconds === null ? "unknown" : `${one.staleness_seconds.toFixed(1)} s`,
+        `${one.silent_for_seconds.toFixed(1)} s ago`,
+        one.last_flush_at ?? "never",
+      ]),
+    ),
+  ].join("\n");
 }
 
 export function auditTable(entries: readonly AuditEntry[]): string {

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { readLine } from "./connection.ts";
-import { type Act, type Context, collect } from "./context.ts";
+import { type Act, type Context, collect, wholeNumber } from "./context.ts";
 import { EXIT } from "./exit.ts";
 import { verdictText } from "./show.ts";
 import { askSecret, readInput } from "./terminal.ts";
@@ -13,6 +13,7 @@ const verifyOptions = z.object({
   caller: z.string().optional(),
   ip: z.string().optional(),
   userAgent: z.string().optional(),
+  atLeast: z.number().optional(),
 });
 
 /** `keyturn verify`: is this key good, for this, now? The key is never an argument. */
@@ -28,6 +29,7 @@ export function addVerify(program: Command, act: Act): void {
     .option("--caller <name>", "who presents it, by name")
     .option("--ip <address>", "where it is presented from")
     .option("--user-agent <text>", "with what program")
+    .option("--at-least <seq>", "the audit entry that must be taken into account", wholeNumber)
     .addHelpText(
       "after",
       "\nExits with 0 for a valid key and 5 for one that is not.\n\nExample:\n  keyturn verify --scope invoices:read < ci.key",
@@ -41,6 +43,7 @@ export function addVerify(program: Command, act: Act): void {
       scopes: options.scope,
       role: options.role,
       caller: isCallerGiven ? withoutAbsent(caller) : undefined,
+      at_least: options.atLeast,
     });
     context.answer(verdict, () => verdictText(verdict, Date.now()));
     if (!verdict.valid) context.endWith(EXIT.notValid);

@@ -5,6 +5,7 @@ import { getPath } from "hono/utils/url";
 import type { Actor } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
 import { inspectSecret } from "../authority/secret.ts";
+import type { Seconds } from "../authority/time.ts";
 import { BODY_METHODS, type Call, type Route } from "./call.ts";
 import { type ClientAddress, createClientAddress } from "./client-address.ts";
 import { assertNoCredential, assertNoSecretIn, credentialInUrl, presentedBy } from "./credentials.ts";
@@ -14,7 +15,9 @@ import { createMetrics, type Metrics } from "./metrics.ts";
 import { describeRoutes, openApiDocument } from "./openapi.ts";
 import { type Answering, asProblem, createAnswering, HttpProblem } from "./problems.ts";
 import { mayBeEndless, readBody } from "./read-body.ts";
+import { readiness } from "./readiness.ts";
 import { ROUTES } from "./routes.ts";
+import { createStamps } from "./stamp.ts";
 import { assertJson, badKey, bodyProblem, createVerify, noKey, ownCaller, parseJson } from "./verify.ts";
 
 export interface HttpParts {
@@ -26,6 +29,8 @@ export interface HttpParts {
   readonly servesMetrics: boolean;
   /** The peer's address, as the runtime knows it. */
   readonly peerOf: (request: Request) => string | undefined;
+  /** Lets a connection be silent for longer than usual while this request is worked on. */
+  readonly keepOpen: (request: Request, seconds: Seconds) => void;
   readonly log: HttpLog;
 }
 
@@ -97,6 +102,7 @@ export function createHttpFace(parts: HttpParts, routes: readonly Route[] = ROUT
     authority,
     clientAddress,
     metrics,
+    stamps: createStamps(authority),
     peerOf: parts.peerOf,
     refuseQuery: (request: Request) => refuseQuery(request, authority),
     answer,
@@ -119,7 +125,7 @@ export function createHttpFace(parts: HttpParts, routes: readonly Route[] = ROUT
     app.on(route.method.toUpperCase(), honoPath(route.path), (c) => serve(c, route, serving));
   }
   app.get("/healthz", () => Response.json({ status: "ok" }, { headers: SECURITY_HEADERS }));
-  app.get("/readyz", () => readiness(authority));
+  app.get("/readyz", () => Response.json(readiness(authority), { headers: SECURITY_HEADERS }));
   if (parts.servesMetrics) app.get("/metrics", serveMetrics);
   // Made once: it takes 30 to 80 ms of the thread that verifies, and anybody may ask for it.
   let made: { readonly document: ReturnType<typeof openApiDocument>; readonly text: string } | null = null;
@@ -191,15 +197,16 @@ async function serve(c: Context, route: Route, serving: Serving): Promise<Respon
       body,
       idempotencyKey: idempotencyKey(request, route, authority),
       origin: { address, agent },
+      keepOpen: (seconds) => serving.keepOpen(request, seconds),
       actor: () => {
         if (actor === null) throw noKey();
         return actor;
       },
     };
-    const { body: told, seq } = await route.handle(call);
-    status = route.status;
+    const { body: told, seq, ...other } = await route.handle(call);
+    status = other.status ?? route.status;
     const headers = { ...SECURITY_HEADERS, ...(seq === null ? {} : { "keyturn-seq": String(seq) }) };
-    if (route.status === 204) return new Response(null, { status, headers });
+    if (status === 204) return new Response(null, { status, headers });
     return Response.json(told, { status, headers });
   } catch (error) {
     const problem = asProblem(error);
@@ -331,21 +338,6 @@ function refuseQuery(request: Request, authority: Authority): void {
     new URLSearchParams(request.url.slice(mark + 1)),
     (text) => inspectSecret(text, format) !== "malformed",
   );
-}
-
-function readiness(authority: Authority): Response {
-  const warnings: string[] = [];
-  const trouble = authority.time.trouble();
-  if (trouble === "behind")
-    warnings.push("clock: the wall clock lies behind the newest entry; deadlines stand still");
-  if (trouble === "jumped") warnings.push("clock: the wall clock jumped; deadlines stand still");
-  const writable = authority.health.writable();
-  if (!writable) warnings.push("storage: the database reported a fault; no change is accepted");
-  const lag = authority.recorder.lagSeconds();
-  if (lag > 10 * authority.settings.flushSeconds + 5)
-    warnings.push(`evidence: not stored for ${Math.round(lag)} s`);
-  const status = warnings.length === 0 ? "ready" : "degraded";
-  return Response.json({ status, seq: authority.appliedSeq(), warnings }, { headers: SECURITY_HEADERS });
 }
 
 function html(text: string): Response {

@@ -1,12 +1,14 @@
 import type { z } from "@hono/zod-openapi";
 import type { Actor } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
-import type { FieldError } from "../authority/errors.ts";
+import { awaitAll } from "../authority/cluster/await-all.ts";
+import { type FieldError, Refusal } from "../authority/errors.ts";
+import type { Freshness } from "../authority/freshness.ts";
 import { type Operation, type Permission, perform } from "../authority/operation.ts";
 import { consult, type Reading } from "../authority/reading.ts";
 import { withoutSecrets } from "../authority/secret.ts";
 import { HOST } from "../authority/setup/setup.ts";
-import type { Instant } from "../authority/time.ts";
+import type { Instant, Seconds } from "../authority/time.ts";
 import { HttpProblem, type ProblemCode } from "./problems.ts";
 
 /** One request, as far as a route needs to know it. Bodies and queries are parsed by the route's own schema. */
@@ -17,6 +19,8 @@ export interface Call {
   readonly body: unknown;
   readonly idempotencyKey: string | undefined;
   readonly origin: { readonly address: string | undefined; readonly agent: string | undefined };
+  /** The answer may take this many seconds, during which nothing is sent. */
+  keepOpen(seconds: Seconds): void;
   /** Who asks. Throws a problem when nobody good does. */
   actor(): Actor & { kind: "key" };
 }
@@ -42,6 +46,8 @@ export interface Route {
   readonly query: z.ZodType | null;
   readonly body: z.ZodType | null;
   readonly status: 200 | 201 | 204;
+  /** Takes `wait=all`, and then may answer 202. */
+  readonly waits: boolean;
   readonly answer: z.ZodType | null;
   readonly codes: readonly ProblemCode[];
   readonly issuesCredential: boolean;
@@ -53,6 +59,8 @@ export interface Route {
 export interface Answer {
   readonly body: unknown;
   readonly seq: number | null;
+  /** In place of the route's own status. */
+  readonly status?: 202;
 }
 
 interface Described {
@@ -78,6 +86,8 @@ interface ChangeRow<Input, Output, Query, Body> extends Described {
   readonly answer?: z.ZodType;
   readonly input: (parsed: Parsed<Query, Body>) => Input;
   readonly present: (output: Output, authority: Authority) => unknown;
+  /** For changes that can be waited for (`wait=all`): the freshness of every key that they are about. */
+  readonly affected?: (output: Output, authority: Authority) => Promise<readonly Freshness[]>;
 }
 
 /** A route that changes something, through the gate. */
@@ -93,11 +103,15 @@ export function change<Input, Output, Query = Record<string, never>, Body = Reco
     query: row.query ?? null,
     body: row.body ?? null,
     status: row.status ?? 200,
+    waits: row.affected !== undefined,
     answer: row.answer ?? null,
     issuesCredential: does.issuesCredential ?? false,
     creates: does.retry !== undefined,
     handle: async (call) => {
-      const input = row.input(parse(call, row.query, row.body));
+      const parsed = parse(call, row.query, row.body);
+      const input = row.input(parsed);
+      const isAwaited = row.affected !== undefined && asksToWait(parsed.query);
+      if (isAwaited) call.keepOpen(LONGEST_ANSWER_SECONDS);
       // Whoever holds a token that this machine printed acts as the machine.
       const actor = does.permission === "host" ? HOST : call.actor();
       const { output, seq } = await perform(call.authority, does, actor, input, {
@@ -106,9 +120,49 @@ export function change<Input, Output, Query = Record<string, never>, Body = Reco
         request: { params: call.params, body: call.body },
         origin: call.origin,
       });
-      return { body: await row.present(output, call.authority), seq };
+      const { authority } = call;
+      const body = await afterCommit(() => row.present(output, authority));
+      if (!isAwaited) return { body, seq };
+      const { everywhere, silent } = await awaitAll(
+        authority,
+        seq,
+        await row.affected(output, authority).catch(nobodyKnows),
+      );
+      if (everywhere) return { body, seq };
+      return { body: { ...asObject(body), silent_processes: silent }, seq, status: 202 };
     },
   };
+}
+
+/** The longest ceiling there is, and the time that the change itself may take before. */
+const LONGEST_ANSWER_SECONDS: Seconds = 90;
+
+function asksToWait(query: unknown): boolean {
+  return typeof query === "object" && query !== null && "wait" in query && query.wait === "all";
+}
+
+/** The change is made, so it would be untrue to say that nothing was changed, as who can't read the answer says. */
+async function afterCommit<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (!(cause instanceof Refusal) || cause.code !== "storage_unavailable") throw cause;
+    throw new Refusal(
+      "outcome_unknown",
+      "The change was made, but what came of it could not be read. Look again, or retry with the same Idempotency-Key.",
+      { cause },
+    );
+  }
+}
+
+/** The change is made, so that its keys can't be asked about is no refusal: then no ceiling is relied upon. */
+function nobodyKnows(error: unknown): readonly Freshness[] {
+  if (error instanceof Refusal && error.code === "storage_unavailable") return ["static"];
+  throw error;
+}
+
+function asObject(body: unknown): object {
+  return typeof body === "object" && body !== null ? body : {};
 }
 
 interface AskRow<Input, Output, Query> extends Described {
@@ -116,7 +170,7 @@ interface AskRow<Input, Output, Query> extends Described {
   readonly query?: z.ZodType<Query>;
   readonly answer: z.ZodType;
   readonly input: (parsed: Parsed<Query, Record<string, never>>) => Input;
-  readonly present: (output: Output, query: Query) => unknown;
+  readonly present: (output: Output, query: Query, authority: Authority) => unknown;
 }
 
 /** A route that answers a question. */
@@ -125,17 +179,18 @@ export function ask<Input, Output, Query = Record<string, never>>(row: AskRow<In
     ...described(row),
     operation: row.asks.name,
     permission: row.asks.permission,
-    operatorOnly: false,
+    operatorOnly: row.asks.operatorOnly ?? false,
     query: row.query ?? null,
     body: null,
     status: 200,
+    waits: false,
     answer: row.answer,
     issuesCredential: false,
     creates: false,
     handle: async (call) => {
       const parsed = parse<Query, Record<string, never>>(call, row.query, undefined);
       const output = await consult(call.authority, row.asks, call.actor(), row.input(parsed));
-      return { body: row.present(output, parsed.query), seq: null };
+      return { body: row.present(output, parsed.query, call.authority), seq: null };
     },
   };
 }

@@ -7,7 +7,8 @@ import { presentedBy } from "./credentials.ts";
 import { asProblem, HttpProblem, type ProblemCode } from "./problems.ts";
 import { forwardAuthQuery } from "./schemas.ts";
 import { Sender } from "./sender.ts";
-import { ownCaller, type VerifyParts } from "./verify.ts";
+import { type Stamp, setStamp, stampHeaders } from "./stamp.ts";
+import { badKey, ownCaller, type VerifyParts } from "./verify.ts";
 
 /**
  * The problem that a refused key is answered with. Proxies understand 401 and 403, which they pass on; anything else
@@ -34,7 +35,7 @@ const VERIFY_SCOPE: Requirement["scopes"] = ["keyturn:keys.verify"];
 
 /** `GET /v1/forward-auth`, for nginx `auth_request`, Caddy and other proxies. The query is the proxy's, never the client's. */
 export function createForwardAuth(parts: VerifyParts): (request: Request) => Response | Promise<Response> {
-  const { authority, metrics } = parts;
+  const { authority, metrics, stamps } = parts;
   const { verifier } = authority;
   const requirements = new Map<string, Requirement>();
 
@@ -74,6 +75,10 @@ export function createForwardAuth(parts: VerifyParts): (request: Request) => Res
   }
 
   function answerFor(proxy: Verdict, request: Request, required: Requirement): Response | Promise<Response> {
+    if (proxy.code === "stale") {
+      const { problem } = badKey(proxy);
+      return parts.answer({ ...problem, headers: { "keyturn-code": proxy.code } });
+    }
     if (proxy.code !== "valid" || proxy.key === null) {
       return parts.answer({
         code: "proxy_key_refused",
@@ -84,26 +89,34 @@ export function createForwardAuth(parts: VerifyParts): (request: Request) => Res
     }
     const account: AccountId = proxy.key.matched.key.accountId;
     const presented = presentedBy(request.headers.get("authorization"));
-    if (presented === undefined) return refused("malformed", "Send a key: Authorization: Bearer <key>.");
+    if (presented === undefined)
+      return refused("malformed", "Send a key: Authorization: Bearer <key>.", stamps.current());
     const client = new Sender(ownCaller(request), required, request, parts);
     const verdict = verifier.verify(presented, client, client, account);
-    return verdict instanceof Promise ? verdict.then(respond) : respond(verdict);
+    if (!(verdict instanceof Promise)) return respond(verdict, stamps.current());
+    client.remember();
+    const beginning = stamps.begin();
+    return verdict.then((late) => respond(late, beginning.end(0, false)));
   }
 
-  function respond({ code, key }: Verdict): Response {
+  function respond({ code, key }: Verdict, stamp: Stamp): Response {
     metrics.countVerdict(code);
-    if (code === "valid" && key !== null) return new Response(null, answerOf(key));
-    return refused(code === "valid" ? "unknown" : code, `The key was refused: ${code}.`);
+    if (code === "valid" && key !== null) return new Response(null, answerOf(key, stamp));
+    return refused(code === "valid" ? "unknown" : code, `The key was refused: ${code}.`, stamp);
   }
 
-  function refused(verdict: Exclude<VerdictCode, "valid">, detail: string): Response {
+  function refused(verdict: Exclude<VerdictCode, "valid">, detail: string, stamp: Stamp): Response {
     const code = PROBLEM_OF[verdict];
     const challenge = { "www-authenticate": 'Bearer realm="keyturn", error="invalid_token"' };
     return parts.answer({
       code,
       detail,
       extensions: { verdict },
-      headers: { "keyturn-code": verdict, ...(code === "unauthenticated" ? challenge : {}) },
+      headers: {
+        "keyturn-code": verdict,
+        ...stampHeaders(stamp),
+        ...(code === "unauthenticated" ? challenge : {}),
+      },
     });
   }
 
@@ -141,12 +154,26 @@ function parseRequirement(query: URLSearchParams): Requirement {
   return { scopes: scopes.length === 0 ? undefined : scopes, role: parsed.role };
 }
 
-/** What the upstream is told of a good key: written once, the same until the key changes. */
-const answers = new WeakMap<KnownKey, ResponseInit>();
+interface Written {
+  readonly status: 200;
+  readonly headers: Headers;
+  stamp: Stamp | null;
+}
 
-function answerOf(key: KnownKey): ResponseInit {
-  const known = answers.get(key);
-  if (known !== undefined) return known;
+/** What the upstream is told of a good key: written once, the same until the key changes, but for the stamp. */
+const answers = new WeakMap<KnownKey, Written>();
+
+function answerOf(key: KnownKey, stamp: Stamp): ResponseInit {
+  const written = answers.get(key) ?? write(key);
+  if (written.stamp !== stamp) {
+    // `Response` copies the headers, so answers under way keep what they had.
+    setStamp(written.headers, stamp);
+    written.stamp = stamp;
+  }
+  return written;
+}
+
+function write(key: KnownKey): Written {
   const { matched, effective } = key;
   const headers = new Headers({
     "keyturn-code": "valid",
@@ -157,7 +184,7 @@ function answerOf(key: KnownKey): ResponseInit {
     "keyturn-scopes": effective.rights.scopes.join(" "),
     "cache-control": "no-store",
   });
-  const written = { status: 200, headers };
+  const written: Written = { status: 200, headers, stamp: null };
   answers.set(key, written);
   return written;
 }

@@ -51,22 +51,32 @@ export function createMetrics(authority: Authority): Metrics {
     authority.recorder.lagSeconds(),
   );
   gauge("keyturn_audit_seq", "Sequence number of the newest audit entry applied.", () =>
-    authority.appliedSeq(),
+    authority.follower.appliedSeq(),
+  );
+  gauge(
+    "keyturn_staleness_seconds",
+    "How old what this process knows of the log is.",
+    () => authority.follower.stalenessMs() / 1000,
   );
   gauge("keyturn_cached_keys", "Keys remembered by the verifier.", () => authority.verifier.size());
   gauge("keyturn_writable", "1 while changes are accepted.", () => (authority.health.writable() ? 1 : 0));
   gauge("keyturn_clock_trouble", "1 while deadlines stand still because the clock can't be trusted.", () =>
     authority.time.trouble() === null ? 0 : 1,
   );
+  /** Null where the database does not answer: what nobody knows is left out, and the rest is told all the same. */
+  const openRotations = async () => {
+    if (!authority.follower.reachable()) return null;
+    return authority.storage.read.rotations.openCounts().catch(() => null);
+  };
   new Gauge({
     name: "keyturn_rotations",
     help: "Open rotations by state.",
     labelNames: ["state"],
     registers,
     async collect() {
-      const counts = await authority.storage.read.rotations.openCounts();
+      const counts = await openRotations();
       this.reset();
-      for (const { state, count } of counts) this.set({ state }, count);
+      for (const { state, count } of counts ?? []) this.set({ state }, count);
     },
   });
   new Gauge({
@@ -74,8 +84,9 @@ export function createMetrics(authority: Authority): Metrics {
     help: "Open rotations that are overdue.",
     registers,
     async collect() {
-      const counts = await authority.storage.read.rotations.openCounts();
-      this.set(counts.reduce((sum, { overdue }) => sum + overdue, 0));
+      const counts = await openRotations();
+      if (counts === null) this.remove();
+      else this.set(counts.reduce((sum, { overdue }) => sum + overdue, 0));
     },
   });
   return {

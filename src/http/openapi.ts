@@ -10,6 +10,7 @@ const COMMON: readonly ProblemCode[] = [
   "insufficient_scope",
   "credential_in_url",
   "ambiguous_header",
+  "verdict_stale",
 ];
 const WITH_BODY: readonly ProblemCode[] = [
   "invalid_json",
@@ -17,7 +18,6 @@ const WITH_BODY: readonly ProblemCode[] = [
   "body_too_large",
   "body_too_slow",
 ];
-const WITH_WRITE: readonly ProblemCode[] = ["outcome_unknown", "storage_unavailable"];
 
 const FORWARD_AUTH_CODES: readonly ProblemCode[] = [
   "invalid_input",
@@ -28,6 +28,16 @@ const FORWARD_AUTH_CODES: readonly ProblemCode[] = [
   "proxy_key_refused",
   "verdict_stale",
 ];
+
+/** How fresh a verdict is. On forward-auth's refusals as well. */
+const STAMP = z.object({
+  "Keyturn-Seq": z
+    .string()
+    .openapi({ description: "The answer takes all entries up to this one into account." }),
+  "Keyturn-Staleness-Seconds": z.string().openapi({
+    description: "How old what it rests on is at most; left out when the clocks can't tell.",
+  }),
+});
 
 /** The paths that do not go through the table: the verify paths, and what is open to everybody. */
 const OTHERS: readonly RouteConfig[] = [
@@ -43,6 +53,7 @@ const OTHERS: readonly RouteConfig[] = [
     responses: {
       200: {
         description: "The verdict, for good keys and bad ones alike.",
+        headers: STAMP,
         content: json(schema.verdictAnswer),
       },
       ...problems([...COMMON, ...WITH_BODY]),
@@ -60,6 +71,7 @@ const OTHERS: readonly RouteConfig[] = [
     responses: {
       200: {
         description: "One verdict for each, in the same order.",
+        headers: STAMP,
         content: json(schema.verdictBatchAnswer),
       },
       ...problems([...COMMON, ...WITH_BODY]),
@@ -86,19 +98,14 @@ const OTHERS: readonly RouteConfig[] = [
       200: {
         description:
           "Let through. Keyturn-Key-Id, -Owner, -Account, -Role and -Scopes tell the upstream who it is.",
+        headers: STAMP,
       },
       // On all of them Keyturn-Code has the verdict, where there is one.
       ...problems(FORWARD_AUTH_CODES),
     },
   },
   open("/healthz", "The process is up", z.object({ status: z.literal("ok") })),
-  open(
-    "/readyz",
-    "Ready for traffic, and what is out of order",
-    z
-      .object({ status: z.enum(["ready", "degraded"]), seq: z.number(), warnings: z.array(z.string()) })
-      .openapi("Readiness"),
-  ),
+  open("/readyz", "Ready for traffic, and what is out of order", schema.readinessAnswer),
   open("/metrics", "Numbers in Prometheus' text format"),
   open("/openapi.json", "This document"),
   open("/docs", "This document, to read"),
@@ -176,17 +183,32 @@ function configOf(route: Route): RouteConfig {
       [route.status]: {
         description: route.summary,
         ...(route.answer === null ? {} : { content: json(route.answer) }),
-        ...(route.method === "get"
-          ? {}
-          : {
-              headers: z.object({
-                "Keyturn-Seq": z.string().openapi({ description: "The audit entry's number." }),
-              }),
-            }),
+        ...seqHeader(route),
       },
+      ...(route.waits
+        ? {
+            202: {
+              description:
+                "With `wait=all`: done, and not known to be in force everywhere. `silent_processes` have not said that they know.",
+              content: json(acceptedOf(route)),
+              ...seqHeader(route),
+            },
+          }
+        : {}),
       ...problems(codesOf(route)),
     },
   };
+}
+
+function seqHeader(route: Route) {
+  if (route.method === "get") return {};
+  const seq = z.string().openapi({ description: "The audit entry's number." });
+  return { headers: z.object({ "Keyturn-Seq": seq }) };
+}
+
+/** The body of a 202: the resource, where there is one, and who has kept silent. */
+export function acceptedOf(route: Route): z.ZodType {
+  return route.answer === null ? schema.silentAnswer : z.intersection(route.answer, schema.silentAnswer);
 }
 
 /** Every problem that a route can answer with, but for `internal_error`, which is a bug. */
@@ -194,10 +216,13 @@ export function codesOf(route: Route): readonly ProblemCode[] {
   return [
     "invalid_input",
     "credential_in_url",
-    ...(route.permission === "anyone" ? [] : (["unauthenticated", "ambiguous_header"] as const)),
+    ...(route.permission === "anyone"
+      ? []
+      : (["unauthenticated", "ambiguous_header", "verdict_stale"] as const)),
     ...(route.permission.startsWith("keyturn:") ? (["insufficient_scope"] as const) : []),
     ...(BODY_METHODS.has(route.method) ? WITH_BODY : []),
-    ...(route.method === "get" ? [] : WITH_WRITE),
+    "storage_unavailable",
+    ...(route.method === "get" ? [] : (["outcome_unknown"] as const)),
     ...(route.operatorOnly ? (["operator_only"] as const) : []),
     ...(route.creates ? (["idempotency_conflict", "idempotency_in_progress"] as const) : []),
     ...route.codes,

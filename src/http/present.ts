@@ -2,6 +2,9 @@ import type { z } from "@hono/zod-openapi";
 import { ownerRights } from "../authority/access/rights.ts";
 import type { Account } from "../authority/accounts/account.ts";
 import { type Caller, callerLabel, isUnnamed } from "../authority/callers/caller.ts";
+import { freshnessOfKey } from "../authority/cluster/await-all.ts";
+import type { ClusterView } from "../authority/cluster/read-cluster.ts";
+import { ceilingOf, type Freshness, leaseOf } from "../authority/freshness.ts";
 import type { InUse } from "../authority/keys/in-use.ts";
 import { type Key, type Owner, rightsOf, stateOf } from "../authority/keys/key.ts";
 import type { KeyView } from "../authority/keys/read-keys.ts";
@@ -9,10 +12,13 @@ import { type Brownout, brownoutNow } from "../authority/rotations/brownout.ts";
 import type { RotationView } from "../authority/rotations/read-rotations.ts";
 import { dueAt, inOverlap, isCutShort, isOverdue } from "../authority/rotations/rotation.ts";
 import type { ServiceAccount } from "../authority/service-accounts/service-account.ts";
-import { formatInstant, type Instant } from "../authority/time.ts";
+import type { ServingProcess } from "../authority/storage.ts";
+import { formatInstant, type Instant, type Seconds } from "../authority/time.ts";
 import type {
   accountAnswer,
   callerAnswer,
+  ceilingsAnswer,
+  clusterAnswer,
   keyAnswer,
   rotationAnswer,
   serviceAccountAnswer,
@@ -73,6 +79,7 @@ export function presentKnownKey(
     allowed_ips: rights.allowedIps === null ? null : [...rights.allowedIps],
     inherits,
     metadata: key.metadata,
+    freshness: freshnessOfKey(key, owner),
     created_at: formatInstant(key.createdAt),
     expires_at: instant(key.expiresAt),
     rotation_id: key.rotationId,
@@ -197,5 +204,60 @@ export function presentRotation(view: RotationView): z.infer<typeof rotationAnsw
       at: formatInstant(one.at),
     })),
     brownouts: view.brownouts.map((one) => presentBrownout(one, now)),
+  };
+}
+
+/** What is promised for keys of each freshness, in seconds; null is no promise. */
+export function presentCeilings(boundedSeconds: Seconds): z.infer<typeof ceilingsAnswer> {
+  const seconds = (freshness: Freshness) => {
+    const ceiling = ceilingOf(freshness, boundedSeconds);
+    return ceiling === null ? null : ceiling / 1000;
+  };
+  return {
+    strict_seconds: seconds("strict"),
+    bounded_seconds: seconds("bounded"),
+    static_seconds: seconds("static"),
+  };
+}
+
+/** To the millisecond; null when it can't be told. */
+export function secondsOf(milliseconds: number | null): number | null {
+  return milliseconds === null || !Number.isFinite(milliseconds) ? null : Math.ceil(milliseconds) / 1000;
+}
+
+export type Lease = "held" | "lost";
+
+/** Whether knowledge of this age is good enough for the strictest keys. */
+export function leaseAt(stalenessMs: number | null, boundedSeconds: Seconds): Lease {
+  return stalenessMs !== null && stalenessMs <= leaseOf("strict", boundedSeconds) ? "held" : "lost";
+}
+
+export function presentCluster(view: ClusterView, boundedSeconds: Seconds): z.infer<typeof clusterAnswer> {
+  return {
+    seq: view.seq,
+    ceilings: presentCeilings(boundedSeconds),
+    processes: view.processes.map((one) => presentProcess(one, view, boundedSeconds)),
+  };
+}
+
+/** How often every process tells of itself at least, with room for one that is late. */
+const SILENT_MS = 3_000;
+
+function presentProcess(one: ServingProcess, { seq, now }: ClusterView, boundedSeconds: Seconds) {
+  // Another machine's clock may run ahead of ours.
+  const silentMs = Math.max(0, now - one.at);
+  // As of the report: between two of them a process that is well looks a second older than it is.
+  const lease = silentMs > SILENT_MS ? "lost" : leaseAt(one.stalenessMs, boundedSeconds);
+  return {
+    name: one.name,
+    version: one.version,
+    started_at: formatInstant(one.startedAt),
+    applied_seq: one.appliedSeq,
+    behind: Math.max(0, seq - one.appliedSeq),
+    staleness_seconds: secondsOf(one.stalenessMs === null ? null : one.stalenessMs + silentMs),
+    reported_at: formatInstant(one.at),
+    silent_for_seconds: silentMs / 1000,
+    lease,
+    last_flush_at: instant(one.flushedAt),
   };
 }

@@ -22,8 +22,15 @@ export type ProblemCode = RefusalCode | HttpProblemCode;
 /** Every code that a problem can bear; the document lists them. */
 export const PROBLEM_CODES: readonly ProblemCode[] = [...REFUSAL_CODES, ...HTTP_PROBLEM_CODES];
 
+interface ProblemKind {
+  readonly status: number;
+  readonly title: string;
+  /** Asking again helps as soon as the cause is gone, which may be at once. */
+  readonly retryAfterSeconds?: number;
+}
+
 /** The status and the short title of every problem. A new code does not compile until it stands here. */
-export const PROBLEMS: Readonly<Record<ProblemCode, { readonly status: number; readonly title: string }>> = {
+export const PROBLEMS: Readonly<Record<ProblemCode, ProblemKind>> = {
   invalid_input: { status: 400, title: "The input is wrong" },
   unauthenticated: { status: 401, title: "No good key was presented" },
   insufficient_scope: { status: 403, title: "The key lacks a scope" },
@@ -41,11 +48,12 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { readonly status: number; r
   account_protected: { status: 409, title: "The operator's account is protected" },
   already_in_use: { status: 409, title: "The secret has been used" },
   last_root_key: { status: 409, title: "The last root key" },
+  process_alive: { status: 409, title: "The process is alive" },
   setup_token_invalid: { status: 403, title: "The set-up token is not good" },
   idempotency_conflict: { status: 422, title: "Another request used this Idempotency-Key" },
   idempotency_in_progress: { status: 409, title: "A request with this Idempotency-Key is in progress" },
   outcome_unknown: { status: 503, title: "It is unknown whether the change was made" },
-  storage_unavailable: { status: 503, title: "No change is accepted now" },
+  storage_unavailable: { status: 503, title: "The database can't do this now", retryAfterSeconds: 1 },
   invalid_json: { status: 400, title: "The body is not JSON" },
   unsupported_media_type: { status: 415, title: "The body must be application/json" },
   body_too_large: { status: 413, title: "The body is too large" },
@@ -56,7 +64,7 @@ export const PROBLEMS: Readonly<Record<ProblemCode, { readonly status: number; r
   method_not_allowed: { status: 405, title: "Not with this method" },
   key_not_allowed: { status: 403, title: "The key is good, but not for this" },
   proxy_key_refused: { status: 403, title: "The proxy's own key is not good" },
-  verdict_stale: { status: 503, title: "No verdict can be vouched for now" },
+  verdict_stale: { status: 503, title: "No verdict can be vouched for now", retryAfterSeconds: 1 },
   internal_error: { status: 500, title: "Something is wrong on our side" },
 };
 
@@ -76,7 +84,7 @@ export function createAnswering(publicUrl: string | null): Answering {
   const page = `${publicUrl?.replace(/\/+$/, "") ?? ""}/docs/errors#`;
   return (problem) => {
     const { code, detail, errors } = problem;
-    const { status, title } = PROBLEMS[code];
+    const { status, title, retryAfterSeconds } = PROBLEMS[code];
     const named = errors !== undefined && errors.length > 0 ? { errors } : {};
     const body = { ...problem.extensions, type: `${page}${code}`, title, status, code, detail, ...named };
     return new Response(JSON.stringify(body), {
@@ -86,6 +94,7 @@ export function createAnswering(publicUrl: string | null): Answering {
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
         ...(status === 401 ? { "www-authenticate": 'Bearer realm="keyturn"' } : {}),
+        ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
         ...problem.headers,
       },
     });

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import type { OwnRights } from "../authority/access/rights.ts";
+import type { Account } from "../authority/accounts/account.ts";
 import type { Authority } from "../authority/authority.ts";
 import type { AccountId, KeyId, OwnerId, RotationId, ServiceAccountId } from "../authority/ids.ts";
 import type { Issued } from "../authority/keys/issue.ts";
@@ -9,12 +10,14 @@ import { READINGS as asks, OPERATIONS as does } from "../authority/operations.ts
 import { viewOf } from "../authority/rotations/read-rotations.ts";
 import type { Rotated } from "../authority/rotations/rotate-key.ts";
 import type { Rotation, RotationPlan } from "../authority/rotations/rotation.ts";
+import type { ServiceAccount } from "../authority/service-accounts/service-account.ts";
 import type { Instant } from "../authority/time.ts";
 import { ask, change, type Route } from "./call.ts";
 import { badCursor, decodeCursor, encodeCursor, page, pageRequest } from "./paging.ts";
 import {
   presentAccount,
   presentCaller,
+  presentCluster,
   presentInUse,
   presentKey,
   presentRotation,
@@ -95,6 +98,27 @@ async function rotatedNow(rotated: Rotated, authority: Authority) {
 
 const forced = (query: z.output<typeof schema.forceQuery>) => query.force === "true";
 
+// Whose keys a change is about, for whoever waits until it is in force everywhere.
+
+async function ofKey({ key }: { readonly key: Key }) {
+  // As it asks itself: by a scope that it has only just got, nobody who has not heard of that is any stricter.
+  return [key.freshness];
+}
+
+function ofOwner({ accountId, id }: ServiceAccount, { storage }: Authority) {
+  return storage.read.keys.freshnessIn(accountId, id);
+}
+
+function ofAccount({ id }: Account, { storage }: Authority) {
+  return storage.read.keys.freshnessIn(id, null);
+}
+
+/** Completing refuses the old key. */
+async function ofOldKey({ oldKeyId }: Rotation, { storage }: Authority) {
+  const old = await storage.read.keys.byIdAnywhere(oldKeyId);
+  return old === null ? [] : ofKey(old);
+}
+
 /** Everything under `/v1` but the verify paths, which have a room of their own. */
 export const ROUTES: readonly Route[] = [
   change({
@@ -144,10 +168,12 @@ export const ROUTES: readonly Route[] = [
     tag: "Accounts",
     summary: "Refuse all keys of an account, at once",
     does: does.suspendAccount,
+    query: schema.waitQuery,
     answer: schema.accountAnswer,
     codes: ["not_found", "account_protected"],
     input: ({ params }) => ({ id: accountId(params) }),
     present: presentAccount,
+    affected: ofAccount,
   }),
   change({
     method: "post",
@@ -224,6 +250,7 @@ export const ROUTES: readonly Route[] = [
     codes: ["not_found", "last_root_key"],
     input: ({ params, query }) => ({ id: serviceAccountId(params), force: forced(query) }),
     present: () => null,
+    affected: ofOwner,
   }),
   change({
     method: "post",
@@ -231,11 +258,13 @@ export const ROUTES: readonly Route[] = [
     tag: "Service accounts",
     summary: "Refuse all keys of a service account, at once",
     does: does.disableServiceAccount,
+    query: schema.waitQuery,
     body: schema.switchBody,
     answer: schema.serviceAccountAnswer,
     codes: ["not_found", "last_root_key"],
     input: ({ params, body }) => ({ id: serviceAccountId(params), force: body.force }),
     present: presentServiceAccount,
+    affected: ofOwner,
   }),
   change({
     method: "post",
@@ -266,6 +295,7 @@ export const ROUTES: readonly Route[] = [
       expiresAt: body.expires_at,
       own: ownRights(body),
       metadata: body.metadata,
+      freshness: body.freshness,
     }),
     present: issuedNow,
   }),
@@ -336,6 +366,7 @@ export const ROUTES: readonly Route[] = [
       metadata: body.metadata,
       own: givenRights(body),
       expiresAt: body.expires_at,
+      freshness: body.freshness,
       force: body.force,
     }),
     present: keyNow,
@@ -351,6 +382,7 @@ export const ROUTES: readonly Route[] = [
     codes: ["not_found", "last_root_key"],
     input: ({ params, query }) => ({ id: keyId(params), force: forced(query) }),
     present: () => null,
+    affected: ofKey,
   }),
   change({
     method: "post",
@@ -358,11 +390,13 @@ export const ROUTES: readonly Route[] = [
     tag: "Keys",
     summary: "Refuse a key at once, until it is reinstated",
     does: does.suspendKey,
+    query: schema.waitQuery,
     body: schema.brakeBody,
     answer: schema.brakedKeyAnswer,
     codes: ["not_found", "key_revoked", "last_root_key"],
     input: ({ params, body }) => ({ id: keyId(params), ...body }),
     present: brakedNow,
+    affected: ofKey,
   }),
   change({
     method: "post",
@@ -381,11 +415,13 @@ export const ROUTES: readonly Route[] = [
     tag: "Keys",
     summary: "Revoke a key for ever, at once",
     does: does.revokeKey,
+    query: schema.waitQuery,
     body: schema.brakeBody,
     answer: schema.brakedKeyAnswer,
     codes: ["not_found", "last_root_key"],
     input: ({ params, body }) => ({ id: keyId(params), ...body }),
     present: brakedNow,
+    affected: ofKey,
   }),
   change({
     method: "post",
@@ -505,11 +541,13 @@ export const ROUTES: readonly Route[] = [
     tag: "Rotations",
     summary: "Suspend the old key, on evidence or with force",
     does: does.completeRotation,
+    query: schema.waitQuery,
     body: schema.switchBody,
     answer: schema.rotationAnswer,
     codes: ["not_found", "rotation_state", "not_safe_to_complete", "last_root_key"],
     input: ({ params, body }) => ({ id: rotationId(params), force: body.force }),
     present: rotationNow,
+    affected: ofOldKey,
   }),
   change({
     method: "post",
@@ -591,6 +629,28 @@ export const ROUTES: readonly Route[] = [
       })),
       next_cursor: rows.length < limit ? null : encodeCursor(String(rows.at(-1)?.seq)),
     }),
+  }),
+
+  ask({
+    method: "get",
+    path: "/v1/cluster",
+    tag: "Cluster",
+    summary: "The processes that serve, and how far each has followed the log",
+    asks: asks.readCluster,
+    answer: schema.clusterAnswer,
+    input: () => ({}),
+    present: (view, _, { settings }) => presentCluster(view, settings.boundedSeconds),
+  }),
+  change({
+    method: "delete",
+    path: "/v1/cluster/processes/{name}",
+    tag: "Cluster",
+    summary: "Take a process that died without a word off the list",
+    does: does.forgetProcess,
+    status: 204,
+    codes: ["not_found", "process_alive"],
+    input: ({ params }) => ({ name: params.name ?? "" }),
+    present: () => null,
   }),
 ];
 

@@ -2,6 +2,7 @@ import { z } from "@hono/zod-openapi";
 import { canonicalAddress, canonicalBlock } from "../authority/access/addresses.ts";
 import { isScope } from "../authority/access/rights.ts";
 import { isCallerName, LONGEST_CALLER_NAME } from "../authority/callers/caller.ts";
+import { FRESHNESS } from "../authority/freshness.ts";
 import { KEY_STATES } from "../authority/keys/key.ts";
 import { VERDICT_CODES } from "../authority/keys/verdict.ts";
 import { COMPLETIONS, ROTATION_STATES } from "../authority/rotations/rotation.ts";
@@ -93,6 +94,10 @@ const allowedIps = z.array(block).min(1, "must not be empty; leave it out to inh
 const metadata = z
   .record(z.string(), z.string())
   .openapi({ description: "Up to 20 pairs; names up to 40, values up to 500 characters." });
+const freshness = z.enum(FRESHNESS).openapi({
+  description:
+    "How long a revoked key may still be accepted by a process that hears nothing of it: strict 1.5 s, bounded 10 s unless the installation says otherwise, static without end.",
+});
 const reason = line(500);
 const force = z.boolean().openapi({ description: "Insists against the evidence; audited as forced." });
 
@@ -134,6 +139,7 @@ export const keyBody = z
     scopes: scopes.nullish(),
     allowed_ips: allowedIps.nullish(),
     metadata: metadata.optional(),
+    freshness: freshness.optional(),
   })
   .openapi("KeyCreate");
 
@@ -145,6 +151,7 @@ export const keyPatch = z
     scopes: scopes.optional(),
     allowed_ips: allowedIps.optional(),
     expires_at: z.string().max(64).optional().openapi({ format: "date-time" }),
+    freshness: freshness.optional(),
     force: force.optional(),
   })
   .openapi("KeyUpdate");
@@ -197,32 +204,40 @@ export function isAgent(text: string): boolean {
   return text.isWellFormed() && !/[\0\r\n]/.test(text);
 }
 
-/** Parsed by hand on the hot path; this is its document, and the judge of what the hand declines. */
-export const verifyBody = z
-  .strictObject({
-    key: z.string(),
-    scopes: scopes.optional(),
-    role: role.optional(),
-    caller: z
-      .strictObject({
-        name: callerName.optional(),
-        ip: z
-          .string()
-          .max(64)
-          .refine((text) => canonicalAddress(text) !== undefined, "must be an IPv4 or IPv6 address")
-          .optional(),
-        user_agent: z
-          .string()
-          .max(1_000)
-          .refine(isAgent, "must be a text that an HTTP header can hold")
-          .optional(),
-      })
-      .optional(),
-  })
-  .openapi("Verification");
+const itemMembers = {
+  key: z.string(),
+  scopes: scopes.optional(),
+  role: role.optional(),
+  caller: z
+    .strictObject({
+      name: callerName.optional(),
+      ip: z
+        .string()
+        .max(64)
+        .refine((text) => canonicalAddress(text) !== undefined, "must be an IPv4 or IPv6 address")
+        .optional(),
+      user_agent: z
+        .string()
+        .max(1_000)
+        .refine(isAgent, "must be a text that an HTTP header can hold")
+        .optional(),
+    })
+    .optional(),
+};
+
+const atLeast = z.int().min(0).optional().openapi({
+  type: "integer",
+  minimum: 0,
+  description: "The sequence number that the answer must take into account; `stale` when it can't.",
+});
+
+// Parsed by hand on the hot path; these are its document, and the judge of what the hand declines.
+
+export const verifyItem = z.strictObject(itemMembers).openapi("VerificationItem");
+export const verifyBody = z.strictObject({ ...itemMembers, at_least: atLeast }).openapi("Verification");
 
 export const verifyBatchBody = z
-  .strictObject({ keys: z.array(verifyBody).min(1).max(MOST_IN_BATCH) })
+  .strictObject({ keys: z.array(verifyItem).min(1).max(MOST_IN_BATCH), at_least: atLeast })
   .openapi("VerificationBatch");
 
 // Queries.
@@ -258,7 +273,14 @@ export const usageQuery = z.strictObject({
   from: instant.optional(),
   until: instant.optional(),
 });
-export const forceQuery = z.strictObject({ force: z.enum(["true", "false"]).optional() });
+const wait = z.literal("all").openapi({
+  description: "Answer once the change is in force everywhere, or 202 when that can't be said.",
+});
+export const waitQuery = z.strictObject({ wait: wait.optional() });
+export const forceQuery = z.strictObject({
+  force: z.enum(["true", "false"]).optional(),
+  wait: wait.optional(),
+});
 export const forwardAuthQuery = z.object({
   scope: z.union([scope, z.array(scope)]).optional(),
   role: role.optional(),
@@ -302,6 +324,9 @@ const keyMembers = {
     .array(z.enum(["role", "scopes", "allowed_ips"]))
     .openapi({ description: "What the key leaves to its owner." }),
   metadata: z.record(z.string(), z.string()),
+  freshness: z.enum(FRESHNESS).openapi({
+    description: "Effective: a key with a `keyturn:` scope other than `keyturn:keys.verify` is strict.",
+  }),
   created_at: at,
   expires_at: at.nullable(),
   rotation_id: z.string().nullable(),
@@ -448,6 +473,58 @@ export const verdictAnswer = z
   .openapi("Verdict");
 
 export const verdictBatchAnswer = z.object({ results: z.array(verdictAnswer) }).openapi("VerdictBatch");
+
+/** What a 202 says beside the resource: the processes that have not said that they know. */
+export const silentAnswer = z.object({
+  silent_processes: z.array(z.string()).openapi({ description: "By their names." }),
+});
+
+export const ceilingsAnswer = z
+  .object({
+    strict_seconds: z.number().nullable(),
+    bounded_seconds: z.number().nullable(),
+    static_seconds: z.number().nullable(),
+  })
+  .openapi("Ceilings", { description: "Of the keys of each freshness; null is none." });
+
+const lease = z.enum(["held", "lost"]).openapi({
+  description: "Whether what the process knows is fresh enough for strict keys.",
+});
+const staleness = z.number().nullable().openapi({
+  description: "How old what the process knows of the log is; null when its clocks can't tell.",
+});
+
+export const clusterAnswer = z
+  .object({
+    seq: z.number().openapi({ description: "The newest entry of the log." }),
+    ceilings: ceilingsAnswer,
+    processes: z.array(
+      z.object({
+        name: z.string(),
+        version: z.string(),
+        started_at: at,
+        applied_seq: z.number(),
+        behind: z.number().openapi({ description: "Entries that it had not applied when it last told." }),
+        staleness_seconds: staleness,
+        reported_at: at,
+        silent_for_seconds: z.number(),
+        lease,
+        last_flush_at: at.nullable(),
+      }),
+    ),
+  })
+  .openapi("Cluster");
+
+export const readinessAnswer = z
+  .object({
+    status: z.enum(["ready", "degraded"]),
+    seq: z.number(),
+    staleness_seconds: staleness,
+    lease,
+    ceilings: ceilingsAnswer,
+    warnings: z.array(z.string()),
+  })
+  .openapi("Readiness");
 
 export const problemAnswer = z
   .object({

@@ -2,10 +2,12 @@ import type { HttpFace, HttpParts } from "./app.ts";
 import { createHttpFace } from "./app.ts";
 import { createAnswering } from "./problems.ts";
 
-export interface ServeOptions extends Omit<HttpParts, "peerOf"> {
+export interface ServeOptions extends Omit<HttpParts, "peerOf" | "keepOpen"> {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
+  /** Whether other processes that do the same listen on it, too: the system deals the connections out. */
+  readonly sharesPort?: boolean;
   readonly metricsPort: number | null;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
 }
@@ -29,6 +31,7 @@ export function startServer(options: ServeOptions): RunningServer {
   const face: HttpFace = createHttpFace({
     ...options,
     peerOf: (request) => server?.requestIP(request)?.address,
+    keepOpen: (request, seconds) => server?.timeout(request, seconds),
   });
   const tls =
     options.tls === null
@@ -41,7 +44,7 @@ export function startServer(options: ServeOptions): RunningServer {
     idleTimeout: IDLE_SECONDS,
     development: false,
     // On unless said, where development is off: two servers would share the port, and each get half of the requests.
-    reusePort: false,
+    reusePort: options.sharesPort ?? false,
     ...tls,
     routes: {
       "/v1/keys/verify": { POST: face.verify },
@@ -58,16 +61,7 @@ export function startServer(options: ServeOptions): RunningServer {
     },
   });
   const metricsServer =
-    options.metricsPort === null
-      ? null
-      : Bun.serve({
-          hostname: options.host,
-          port: options.metricsPort,
-          development: false,
-          reusePort: false,
-          routes: { "/metrics": { GET: face.metrics } },
-          fetch: () => new Response(null, { status: 404 }),
-        });
+    options.metricsPort === null ? null : serveMetrics(options, options.metricsPort, face, server);
   const serving = server;
   return {
     url: serving.url.href.replace(/\/$/, ""),
@@ -81,4 +75,26 @@ export function startServer(options: ServeOptions): RunningServer {
       await metricsServer?.stop(true);
     },
   };
+}
+
+/** Where that port can't be had, the API is not served either: a server that was left behind would keep the process. */
+function serveMetrics(
+  { host }: ServeOptions,
+  port: number,
+  face: HttpFace,
+  api: Bun.Server<undefined>,
+): Bun.Server<undefined> {
+  try {
+    return Bun.serve({
+      hostname: host,
+      port,
+      development: false,
+      reusePort: false,
+      routes: { "/metrics": { GET: face.metrics } },
+      fetch: () => new Response(null, { status: 404 }),
+    });
+  } catch (error) {
+    void api.stop(true);
+    throw error;
+  }
 }

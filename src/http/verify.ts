@@ -17,13 +17,21 @@ import { type Answering, asProblem, HttpProblem, type Problem } from "./problems
 import { type BodyResult, mayBeEndless, readBodyThen } from "./read-body.ts";
 import { type verdictAnswer, verifyBatchBody } from "./schemas.ts";
 import { Sender } from "./sender.ts";
-import { checkedVerification, plainBatch, type Verification, verificationIn } from "./verification.ts";
+import { type Stamp, type Stamps, setStamp, stampHeaders } from "./stamp.ts";
+import {
+  type AskedMany,
+  checkedBatch,
+  plainBatch,
+  type Verification,
+  verificationIn,
+} from "./verification.ts";
 
 /** What the verify paths need of the server. */
 export interface VerifyParts {
   readonly authority: Authority;
   readonly clientAddress: ClientAddress;
   readonly metrics: Metrics;
+  readonly stamps: Stamps;
   readonly peerOf: (request: Request) => string | undefined;
   readonly refuseQuery: (request: Request) => void;
   readonly answer: Answering;
@@ -31,15 +39,29 @@ export interface VerifyParts {
 }
 
 const MAY_VERIFY: Requirement = { scopes: ["keyturn:keys.verify"] };
-// Shared, because a fresh literal for each answer costs a tenth of the rate; `Response` copies it.
-const JSON_ANSWER = {
-  headers: new Headers({ "content-type": "application/json", "cache-control": "no-store" }),
-};
+const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" };
 
 /** `POST /v1/keys/verify` and `/verify/batch`, apart from the other routes because every request of an API passes here. */
 export function createVerify(parts: VerifyParts) {
-  const { authority, metrics } = parts;
+  const { authority, metrics, stamps } = parts;
   const { verifier } = authority;
+  // Shared, because a fresh literal for each answer costs a tenth of the rate; `Response` copies it.
+  const shared = { headers: new Headers(JSON_HEADERS) };
+  let stamped: Stamp | null = null;
+
+  /** An answer by what is known at this moment. */
+  function answerNow(text: string): Response {
+    const stamp = stamps.current();
+    if (stamp !== stamped) {
+      setStamp(shared.headers, stamp);
+      stamped = stamp;
+    }
+    return new Response(text, shared);
+  }
+
+  function answerLater(text: string, stamp: Stamp): Response {
+    return new Response(text, { headers: { ...JSON_HEADERS, ...stampHeaders(stamp) } });
+  }
 
   /** The account in whose name the asking key verifies. Throws a problem for any other asker. */
   function verifierAccount(request: Request): AccountId | Promise<AccountId> {
@@ -78,12 +100,8 @@ export function createVerify(parts: VerifyParts) {
   ): Response | Promise<Response> {
     try {
       if (!body.ok) throw bodyProblem(body.reason);
-      const text = answer(account, body.text);
-      if (typeof text === "string") return new Response(text, JSON_ANSWER);
-      return text.then(
-        (late) => new Response(late, JSON_ANSWER),
-        (error) => failed(error, request),
-      );
+      const response = answer(account, body.text);
+      return response instanceof Promise ? response.catch((error) => failed(error, request)) : response;
     } catch (error) {
       return failed(error, request);
     }
@@ -96,9 +114,8 @@ export function createVerify(parts: VerifyParts) {
     return parts.answer(closing(problem, request));
   }
 
-  function verdictText({ key, ask, caller }: Verification, account: AccountId): string | Promise<string> {
-    const verdict = verifier.verify(key, ask, caller, account);
-    return verdict instanceof Promise ? verdict.then(told) : told(verdict);
+  function judge(item: Verification, account: AccountId, atLeast: number): Verdict | Promise<Verdict> {
+    return verifier.verify(item.key, item.ask, item.caller, account, atLeast);
   }
 
   function told(verdict: Verdict): string {
@@ -106,29 +123,39 @@ export function createVerify(parts: VerifyParts) {
     return textOf(verdict, authority.time);
   }
 
+  function one(account: AccountId, text: string): Response | Promise<Response> {
+    const { item, atLeast } = verificationIn(parseJson(text));
+    const verdict = judge(item, account, atLeast);
+    if (!(verdict instanceof Promise)) return answerNow(told(verdict));
+    const beginning = stamps.begin();
+    return verdict.then((late) => answerLater(told(late), beginning.end(atLeast, false)));
+  }
+
+  function many(account: AccountId, text: string): Response | Promise<Response> {
+    const { items, atLeast } = batchIn(parseJson(text));
+    const verdicts = items.map((item) => judge(item, account, atLeast));
+    if (verdicts.every((verdict): verdict is Verdict => !(verdict instanceof Promise)))
+      return answerNow(batchText(verdicts));
+    const beginning = stamps.begin();
+    return Promise.all(verdicts).then((late) => answerLater(batchText(late), beginning.end(atLeast, true)));
+  }
+
+  function batchText(verdicts: readonly Verdict[]): string {
+    return `{"results":[${verdicts.map(told).join(",")}]}`;
+  }
+
   return {
-    verify: (request: Request): Response | Promise<Response> =>
-      respond(request, (account, text) => verdictText(verificationIn(parseJson(text)), account)),
-    verifyBatch: (request: Request): Response | Promise<Response> =>
-      respond(request, (account, text) => {
-        const results = batchIn(parseJson(text)).map((item) => verdictText(item, account));
-        return results.every((result) => typeof result === "string")
-          ? batchText(results)
-          : Promise.all(results).then(batchText);
-      }),
+    verify: (request: Request): Response | Promise<Response> => respond(request, one),
+    verifyBatch: (request: Request): Response | Promise<Response> => respond(request, many),
   };
 }
 
 /** What is answered to a body. */
-type AnswerTo = (account: AccountId, text: string) => string | Promise<string>;
-
-function batchText(results: readonly string[]): string {
-  return `{"results":[${results.join(",")}]}`;
-}
+type AnswerTo = (account: AccountId, text: string) => Response | Promise<Response>;
 
 /** All or nothing: a body with one wrong item is refused before any of its keys was looked at. */
-function batchIn(body: unknown): readonly Verification[] {
-  return plainBatch(body) ?? checked(verifyBatchBody, body).keys.map(checkedVerification);
+function batchIn(body: unknown): AskedMany {
+  return plainBatch(body) ?? checkedBatch(checked(verifyBatchBody, body));
 }
 
 function accountOf(verdict: Verdict): AccountId {
@@ -143,8 +170,15 @@ function accountOf(verdict: Verdict): AccountId {
   throw badKey(verdict);
 }
 
-/** The asking key itself is refused. */
+/** The asking key itself is refused; or nobody can tell, which must not look like a refusal. */
 export function badKey(verdict: Verdict): HttpProblem {
+  if (verdict.code === "stale") {
+    return new HttpProblem({
+      code: "verdict_stale",
+      detail: "Whether the presented key is still good can't be told at the moment.",
+      extensions: { verdict: verdict.code },
+    });
+  }
   return new HttpProblem({
     code: "unauthenticated",
     detail: `The presented key is not good: ${verdict.code}.`,

@@ -58,10 +58,13 @@ const VARYING: readonly (readonly [name: string, pattern: RegExp])[] = [
 const PASSING: readonly (readonly [pattern: RegExp, token: string])[] = [
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, "<time>"],
   [/\bkts_…[0-9A-Za-z]{4}/g, "<hint>"],
+  [/\b\d+\.\d s ago\b/g, "<ago>"],
   [/\b(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+s)? ago\b|\bjust now\b/g, "<ago>"],
   [/\bin (?:\d+[dhms])+/g, "in <span>"],
   [/"expires_in_seconds":[\d.]+/g, '"expires_in_seconds":<seconds>'],
   [/\d+ MiB/g, "<size>"],
+  [/\b\d+\.\d s\b/g, "<seconds>"],
+  [/"(staleness|silent_for)_seconds":[\d.]+/g, '"$1_seconds":<seconds>'],
   [/--cursor [A-Za-z0-9_-]{20,}/g, "--cursor <cursor>"],
 ];
 
@@ -100,6 +103,8 @@ export async function openStage(): Promise<Stage> {
       KEYTURN_PORT: "0",
       KEYTURN_ROOT_KEY_FILE: KEYTURN_KEY_FILE,
       KEYTURN_LOG_LEVEL: "debug",
+      // Not the machine's name, which varies.
+      KEYTURN_PROCESS_NAME: "process-1",
     };
     server = spawnKeyturn(["serve"], { env, logFile: join(traces, "server.log") });
     const url = await server.ready;

@@ -403,6 +403,9 @@ describe("a field that is wrong is named, and the rest of the body does not matt
       ),
       ["caller.nonsense", { caller: { nonsense: 1 } }],
       ["nonsense", { nonsense: 1 }],
+      ...["", "1", -1, 0.5, 2 ** 53, 1e308, null, [], {}].map(
+        (at_least) => ["at_least", { at_least }] as const,
+      ),
     ];
     for (const [field, more] of bad) {
       const answer = await ask(more);
@@ -416,6 +419,12 @@ describe("a field that is wrong is named, and the rest of the body does not matt
     }
     for (const text of ["", "\0", "\ud800", "kts_", LONG, "constructor", "__proto__"]) {
       expect((await ask({ key: text })).body.value).toEqual({ valid: false, code: "malformed" });
+    }
+    for (const at_least of ["1", -1, 0.5, 2 ** 53, null]) {
+      const answer = await onWire("POST", "/v1/keys/verify/batch", {
+        body: { keys: [{ key: good.secret }], at_least },
+      });
+      expect([answer.code, answer.fields], answer.text).toEqual(["invalid_input", ["at_least"]]);
     }
     for (const keys of [[], null, {}, "a", [null], [[]], Array(101).fill({ key: "a" })]) {
       const answer = await onWire("POST", "/v1/keys/verify/batch", { body: { keys } });

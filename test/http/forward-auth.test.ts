@@ -84,6 +84,8 @@ describe("a good key is let through, and the upstream is told who it is:", () =>
       "keyturn-scopes": "*",
       "keyturn-account": "acc_evil",
       "keyturn-code": "valid",
+      "keyturn-seq": "1000000",
+      "keyturn-staleness-seconds": "1000000.0",
     };
     const good = await shown(key.secret, { headers: seeded });
     expect(Object.fromEntries(good.headers)).toMatchObject({
@@ -92,7 +94,15 @@ describe("a good key is let through, and the upstream is told who it is:", () =>
       "keyturn-scopes": "",
     });
     const bad = await shown("nonsense", { headers: seeded });
-    expect([...bad.headers.keys()].filter((name) => name.startsWith("keyturn-"))).toEqual(["keyturn-code"]);
+    expect([...bad.headers.keys()].filter((name) => name.startsWith("keyturn-"))).toEqual([
+      "keyturn-code",
+      "keyturn-seq",
+      "keyturn-staleness-seconds",
+    ]);
+    for (const { headers } of [good, bad]) {
+      expect(headers.get("keyturn-seq")).not.toBe("1000000");
+      expect(headers.get("keyturn-staleness-seconds")).not.toBe("1000000.0");
+    }
     expect(bad.headers.get("keyturn-code")).toBe("malformed");
   });
 

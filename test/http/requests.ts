@@ -1,3 +1,4 @@
+import { newId } from "../../src/authority/ids.ts";
 import { openSetup } from "../../src/authority/setup/setup.ts";
 import type { Route } from "../../src/http/call.ts";
 import type { Answer, CallOptions, Http } from "../support/http.ts";
@@ -82,6 +83,23 @@ export async function newTenant(http: Http): Promise<Tenant> {
   return tenantOf(http, body.text("account", "id"), body.text("key", "id"), body.text("secret"));
 }
 
+/** A process like those of several workers on one machine, which was last heard of that many milliseconds ago. */
+export async function joinProcess({ world }: Http, silentForMs: number): Promise<string> {
+  const at = world.clock.wall() - silentForMs;
+  const name = "keys-2:8420#1";
+  const report = { appliedSeq: 0, stalenessMs: 0, flushedAt: null, at };
+  await world.authority.storage.cluster.join({
+    ...report,
+    id: newId("prc"),
+    name,
+    version: "1",
+    startedAt: at,
+  });
+  return name;
+}
+
+export const processPath = (name: string) => `/v1/cluster/processes/${encodeURIComponent(name)}`;
+
 /** A request that does what its route is for, everything that it needs having been made. */
 export interface GoodRequest {
   readonly path: string;
@@ -128,7 +146,7 @@ export function nameOf(route: Pick<Route, "method" | "path">): string {
 const GOOD_REQUESTS: Readonly<Record<string, (tenant: Tenant) => Promise<GoodRequest>>> = {
   "post /v1/setup": async ({ http }) => ({
     path: "/v1/setup",
-    body: { token: openSetup(http.world.authority) },
+    body: { token: await openSetup(http.world.authority) },
     key: null,
   }),
   "post /v1/accounts": async () => ({ path: "/v1/accounts", body: { name: freshName() } }),
@@ -214,6 +232,10 @@ const GOOD_REQUESTS: Readonly<Record<string, (tenant: Tenant) => Promise<GoodReq
     body: { duration: "5m" },
   }),
   "get /v1/audit": async () => ({ path: "/v1/audit" }),
+  "get /v1/cluster": async () => ({ path: "/v1/cluster" }),
+  "delete /v1/cluster/processes/{name}": async ({ http }) => ({
+    path: processPath(await joinProcess(http, 2 * 60_000)),
+  }),
 };
 
 export function goodRequest(route: Route, tenant: Tenant): Promise<GoodRequest> {

@@ -10,9 +10,11 @@ import {
   aUsedRotation,
   freshName,
   goodRequest,
+  joinProcess,
   nameOf,
   newTenant,
   operatorOf,
+  processPath,
   type Started,
   type Tenant,
 } from "./requests.ts";
@@ -332,6 +334,11 @@ const REFUSALS: Readonly<Record<string, Refusals>> = {
     not_found: unknown("POST", "/v1/rotations/rot_{id}/brownouts"),
     rotation_state: whenOver("brownouts"),
   },
+  "delete /v1/cluster/processes/{name}": {
+    not_found: unknown("DELETE", "/v1/cluster/processes/{id}"),
+    process_alive: async (tenant) =>
+      tenant.call("DELETE", processPath(await joinProcess(tenant.http, 60_000))),
+  },
 };
 
 /** What the routes of one kind all refuse alike. `insufficient_scope` and `operator_only` are in permissions.test.ts. */
@@ -413,6 +420,8 @@ const ELSEWHERE: ReadonlySet<ProblemCode> = new Set([
   // below, each in an installation of its own
   "outcome_unknown",
   "storage_unavailable",
+  // freshness.test.ts, with a store that can't be asked
+  "verdict_stale",
 ]);
 
 describe("every route does what it is for, and says so as its schema promises:", () => {
