@@ -1,6 +1,8 @@
+import { hostname } from "node:os";
 import { z } from "zod";
 import { canonicalBlock } from "./authority/access/addresses.ts";
 import type { AddressKept } from "./authority/callers/caller.ts";
+import { BOUNDED_SECONDS } from "./authority/freshness.ts";
 import { isBrand, isRegion, type SecretFormat } from "./authority/secret.ts";
 import { parseSpan, type Seconds } from "./authority/time.ts";
 
@@ -9,6 +11,14 @@ export const SERVER_VARIABLES = [
   "KEYTURN_HOST",
   "KEYTURN_PORT",
   "KEYTURN_DATA",
+  "KEYTURN_DATABASE_URL",
+  "KEYTURN_DATABASE_POOL",
+  "KEYTURN_DATABASE_CONNECT_TIMEOUT",
+  "KEYTURN_DATABASE_STATEMENT_TIMEOUT",
+  "KEYTURN_DATABASE_START_TIMEOUT",
+  "KEYTURN_WORKERS",
+  "KEYTURN_PROCESS_NAME",
+  "KEYTURN_BOUNDED_CEILING",
   "KEYTURN_PUBLIC_URL",
   "KEYTURN_REGION",
   "KEYTURN_KEY_BRAND",
@@ -38,6 +48,13 @@ export interface Config {
   readonly host: string;
   readonly port: number;
   readonly dataFolder: string;
+  /** Null: the embedded database in the data folder. */
+  readonly database: DatabaseConfig | null;
+  /** Processes that serve one port over the embedded database. */
+  readonly workers: number;
+  /** How this process is called among those of the installation. */
+  readonly processName: string;
+  readonly boundedSeconds: Seconds;
   readonly publicUrl: string | null;
   readonly format: SecretFormat;
   readonly rootKeyFile: string | null;
@@ -51,6 +68,16 @@ export interface Config {
   readonly metricsPort: number | null;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
+}
+
+/** A PostgreSQL server, and how long it is waited for. */
+export interface DatabaseConfig {
+  readonly url: string;
+  readonly poolSize: number;
+  readonly connectTimeoutSeconds: Seconds;
+  readonly statementTimeoutSeconds: Seconds;
+  /** How long a start waits for a database that is not there yet. */
+  readonly startTimeoutSeconds: Seconds;
 }
 
 /** The settings are wrong; every problem is named, with its variable. */
@@ -70,6 +97,17 @@ const list = z.string().transform((text) =>
     .map((part) => part.trim())
     .filter((part) => part !== ""),
 );
+const span = (least: Seconds, most: Seconds, otherwise: Seconds) =>
+  z
+    .string()
+    .transform((text, context) => {
+      const parsed = parseSpan(text);
+      if (parsed.ok && parsed.seconds >= least && parsed.seconds <= most) return parsed.seconds;
+      const message = parsed.ok ? `must be ${least}s to ${most}s` : parsed.message;
+      context.addIssue({ code: "custom", message });
+      return otherwise;
+    })
+    .default(otherwise);
 const brand = z.string().refine(isBrand, "must be 1 to 16 of a-z 0-9, starting with a letter");
 
 const schema = z.object({
@@ -96,15 +134,22 @@ const schema = z.object({
     )
     .default([]),
   KEYTURN_CALLER_ADDRESS: z.enum(["full", "prefix", "none"], "must be full, prefix or none").default("full"),
-  KEYTURN_FLUSH_INTERVAL: z
+  KEYTURN_FLUSH_INTERVAL: span(1, 60, 1),
+  KEYTURN_BOUNDED_CEILING: span(2, 60, BOUNDED_SECONDS),
+  KEYTURN_DATABASE_URL: z
     .string()
-    .transform((text, context) => {
-      const span = parseSpan(text);
-      if (span.ok && span.seconds <= 60) return span.seconds;
-      context.addIssue({ code: "custom", message: span.ok ? "must be at most 60s" : span.message });
-      return 1;
-    })
-    .default(1),
+    .regex(/^postgres(ql)?:\/\//, "must start with postgres://")
+    .refine((text) => URL.canParse(text), "must be a URL")
+    .optional(),
+  KEYTURN_DATABASE_POOL: z.coerce.number("must be a number").int().min(2).max(200).default(10),
+  KEYTURN_DATABASE_CONNECT_TIMEOUT: span(1, 60, 5),
+  KEYTURN_DATABASE_STATEMENT_TIMEOUT: span(1, 300, 10),
+  KEYTURN_DATABASE_START_TIMEOUT: span(1, 3600, 30),
+  KEYTURN_WORKERS: z.coerce.number("must be a number").int().min(1).max(64, "must be at most 64").default(1),
+  KEYTURN_PROCESS_NAME: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._:#-]{0,99}$/, "must be 1 to 100 of A-Z a-z 0-9 . _ : # -")
+    .optional(),
   KEYTURN_CACHE_KEYS: z.coerce
     .number("must be a number")
     .int()
@@ -128,11 +173,6 @@ export function readConfig(environment: Environment): Config {
   const problems = parsed.success
     ? []
     : parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-  if (given.KEYTURN_DATABASE_URL !== undefined) {
-    problems.push(
-      "KEYTURN_DATABASE_URL: this version keeps its data in the embedded database only (KEYTURN_DATA)",
-    );
-  }
   if (!parsed.success) throw new ConfigError(problems);
   const env = parsed.data;
   const certFile = env.KEYTURN_TLS_CERT_FILE;
@@ -146,11 +186,20 @@ export function readConfig(environment: Environment): Config {
       `KEYTURN_HOST: ${env.KEYTURN_HOST} is reachable from elsewhere, and keys would travel in clear. Give KEYTURN_TLS_CERT_FILE and KEYTURN_TLS_KEY_FILE, or say KEYTURN_TLS=terminated-elsewhere`,
     );
   }
+  if (env.KEYTURN_WORKERS > 1 && env.KEYTURN_DATABASE_URL !== undefined) {
+    problems.push(
+      "KEYTURN_WORKERS: is for the embedded database; on PostgreSQL start as many processes as you like",
+    );
+  }
   if (problems.length > 0) throw new ConfigError(problems);
   return {
     host: env.KEYTURN_HOST,
     port: env.KEYTURN_PORT,
     dataFolder: env.KEYTURN_DATA,
+    database: databaseOf(env),
+    workers: env.KEYTURN_WORKERS,
+    processName: env.KEYTURN_PROCESS_NAME ?? `${hostname()}:${env.KEYTURN_PORT}`,
+    boundedSeconds: env.KEYTURN_BOUNDED_CEILING,
     publicUrl: env.KEYTURN_PUBLIC_URL ?? null,
     format: {
       brand: env.KEYTURN_KEY_BRAND,
@@ -166,6 +215,17 @@ export function readConfig(environment: Environment): Config {
     metricsPort: env.KEYTURN_METRICS_PORT ?? null,
     logLevel: env.KEYTURN_LOG_LEVEL,
     tls,
+  };
+}
+
+function databaseOf(env: z.output<typeof schema>): DatabaseConfig | null {
+  if (env.KEYTURN_DATABASE_URL === undefined) return null;
+  return {
+    url: env.KEYTURN_DATABASE_URL,
+    poolSize: env.KEYTURN_DATABASE_POOL,
+    connectTimeoutSeconds: env.KEYTURN_DATABASE_CONNECT_TIMEOUT,
+    statementTimeoutSeconds: env.KEYTURN_DATABASE_STATEMENT_TIMEOUT,
+    startTimeoutSeconds: env.KEYTURN_DATABASE_START_TIMEOUT,
   };
 }
 

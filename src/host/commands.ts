@@ -3,6 +3,7 @@ import { type Environment, readConfig } from "../config.ts";
 import { exportAudit, verifyAudit } from "./audit.ts";
 import { examine } from "./doctor.ts";
 import { explaining } from "./faults.ts";
+import { migrateSchema, migrateStore } from "./migrate-store.ts";
 import { recoverRootKey } from "./recover.ts";
 import { backUp, restore } from "./restore.ts";
 import { serveUntilSignal } from "./serve.ts";
@@ -17,6 +18,8 @@ export function createHostCommands(environment: Environment, version: string): H
     exportAudit: (account, write) => explaining(async () => exportAudit(config(), account, write)),
     backup: (target) => explaining(async () => backUp(config(), target)),
     restore: (plan) => explaining(async () => restore(config(), plan)),
+    migrate: (runtimeRole) => explaining(async () => migrateSchema(config(), runtimeRole)),
+    migrateStore: (plan, tell) => explaining(async () => migrateStore(config(), plan, tell)),
     doctor: (acceptClock) => explaining(async () => examine(config(), environment, acceptClock)),
   };
 }

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createTestClock, DAY, HOUR, startWorld, type World } from "../../test/support/authority.ts";
+import { newId } from "../authority/ids.ts";
 import { OPERATIONS } from "../authority/operations.ts";
 import { readConfig } from "../config.ts";
 import { openWitnessFile } from "../storage/witness-file.ts";
@@ -98,26 +99,36 @@ describe("keyturn doctor", () => {
     writeFileSync(path, "");
     expect(await said(world, "witness", env)).toStartWith("warning:");
     const file = openWitnessFile(path);
-    file.write({ seq: head.seq, chainHash: head.chainHash, at: Date.now(), revoked: [] });
+    file.writeAll([{ seq: head.seq, chainHash: head.chainHash, at: Date.now(), revoked: [] }]);
     expect(await said(world, "witness", env)).toContain("same disk");
-    file.write({ seq: head.seq + 5, chainHash: "0".repeat(64), at: Date.now(), revoked: [] });
+    file.writeAll([{ seq: head.seq + 5, chainHash: "0".repeat(64), at: Date.now(), revoked: [] }]);
     expect(await said(world, "witness", env)).toMatch(/^wrong: .*older copy/);
     file.close();
     writeFileSync(path, "");
     const other = openWitnessFile(path);
-    other.write({ seq: head.seq, chainHash: "0".repeat(64), at: Date.now(), revoked: [] });
+    other.writeAll([{ seq: head.seq, chainHash: "0".repeat(64), at: Date.now(), revoked: [] }]);
     other.close();
     expect(await said(world, "witness", env)).toMatch(/^wrong: .*not the one/);
   });
 
-  test("settings that nothing reads are a warning, and a serving server is told from none", async () => {
+  test("settings that nothing reads are a warning, and a server is told from none, with its processes and those that are silent", async () => {
     const world = await installation();
     expect(await said(world, "settings", { KEYTURN_DTAA: "x" })).toBe(
       "warning: nothing reads KEYTURN_DTAA: a typing error?",
     );
     expect(await said(world, "server")).toContain("not running");
     const lock = lockInstallation(configOf(world));
-    expect(await said(world, "server")).toContain("is serving");
+    expect(await said(world, "server")).toBe("ok: is serving");
+    const { storage } = world.authority;
+    const at = Date.now();
+    const report = { appliedSeq: 1, stalenessMs: 0, flushedAt: at, version: "1", startedAt: at };
+    for (const name of ["keys#1", "keys#2"])
+      await storage.cluster.join({ ...report, id: newId("prc"), name, at });
+    expect(await said(world, "server")).toBe("ok: is serving, as 2 processes");
+    await storage.cluster.join({ ...report, id: newId("prc"), name: "keys#2", at: at - 2 * HOUR });
+    expect(await said(world, "server")).toMatch(
+      /^warning: .*nothing is heard of keys#2: .*keyturn cluster forget <name>$/,
+    );
     lock.release();
   });
 });

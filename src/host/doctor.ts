@@ -11,7 +11,8 @@ import { acceptClock } from "../authority/setup/installation.ts";
 import { HOST } from "../authority/setup/setup.ts";
 import { formatInstant, formatSpan } from "../authority/time.ts";
 import type { Finding } from "../cli/host-commands.ts";
-import { type Config, type Environment, unknownVariables } from "../config.ts";
+import { type Config, type DatabaseConfig, type Environment, unknownVariables } from "../config.ts";
+import { mayRewriteLog } from "../storage/migrate-postgres.ts";
 import { readWitnessFile } from "../storage/witness-file.ts";
 import { assertInstallation, lockInstallation, withUnwitnessed } from "./open.ts";
 
@@ -27,6 +28,7 @@ const LITTLE_FREE = 1024 * MIB;
 /** The server writes its head each minute. */
 const OLD_WITNESS_MS = 5 * 60_000;
 const CHAIN_TAIL = 1_000;
+const LONGEST_SILENCE_MS = 5_000;
 const ROOT_WARNING_MS = 30 * DAY_MS;
 
 /** `keyturn doctor`: what is wrong or soon will be. Reads, and changes nothing but an accepted clock. */
@@ -37,17 +39,24 @@ export async function examine(
 ): Promise<readonly Finding[]> {
   assertInstallation(config);
   const isServing = serves(config);
-  const outside: readonly Finding[] = [
+  const { database } = config;
+  const place =
+    database === null
+      ? [
+          { check: "permissions", ...permissions(config) },
+          { check: "disk", ...disk(config) },
+        ]
+      : [{ check: "permissions", ...(await privileges(database)) }];
+  const outside = (server: Found): readonly Finding[] => [
     { check: "settings", ...settings(environment) },
-    { check: "server", ...ok(isServing ? "is serving from this folder" : "is not running on this folder") },
-    { check: "permissions", ...permissions(config) },
-    { check: "disk", ...disk(config) },
+    { check: "server", ...server },
+    ...place,
   ];
   try {
     return await withUnwitnessed(config, async ({ authority }) => {
       const accepted = accepts ? [{ check: "accept-clock", ...(await acceptTheClock(authority)) }] : [];
       return [
-        ...outside,
+        ...outside(await servers(config, authority, isServing)),
         { check: "schema", ...ok("is the one that this version knows") },
         ...accepted,
         { check: "clock", ...clock(authority) },
@@ -61,13 +70,34 @@ export async function examine(
   } catch (error) {
     // A database that can't be opened is a finding, not the end of the examination.
     return [
-      ...outside,
+      ...outside(isServing ? SERVING : NOT_RUNNING),
       { check: "schema", ...wrong(error instanceof Error ? error.message : String(error)) },
     ];
   }
 }
 
+const SERVING = ok("is serving");
+const NOT_RUNNING = ok("is not running");
+
+/** Each process says every second that it lives. */
+async function servers(
+  { database }: Config,
+  { storage, time }: Authority,
+  isServing: boolean,
+): Promise<Found> {
+  const all = await storage.cluster.processes();
+  if (!isServing || (database !== null && all.length === 0)) return NOT_RUNNING;
+  const silent = all.filter(({ at }) => time.now() - at > LONGEST_SILENCE_MS).map(({ name }) => name);
+  if (silent.length > 0)
+    return warning(
+      `is serving, but nothing is heard of ${silent.join(", ")}: halted, dead, or cut off from the database; one that is dead leaves the list with: keyturn cluster forget <name>`,
+    );
+  return all.length > 1 ? ok(`is serving, as ${all.length} processes`) : SERVING;
+}
+
+/** Whether the folder is taken. A database says by its list who serves from it. */
 function serves(config: Config): boolean {
+  if (config.database !== null) return true;
   try {
     lockInstallation(config).release();
     return false;
@@ -95,6 +125,18 @@ function disk({ dataFolder }: Config): Found {
   const told = `${Math.floor(free / MIB)} MiB are free`;
   if (free < LEAST_FREE) return wrong(`${told}: changes will soon be refused`);
   return free < LITTLE_FREE ? warning(told) : ok(told);
+}
+
+async function privileges(database: DatabaseConfig): Promise<Found> {
+  try {
+    return (await mayRewriteLog(database))
+      ? warning(
+          "the role of KEYTURN_DATABASE_URL could change the audit log: serve with a role that can't (docs/postgresql.md)",
+        )
+      : ok("the role of KEYTURN_DATABASE_URL can add to the audit log, and not change it");
+  } catch (error) {
+    return wrong(error instanceof Error ? error.message : String(error));
+  }
 }
 
 async function acceptTheClock(authority: Authority): Promise<Found> {
@@ -167,6 +209,7 @@ async function witness(config: Config, authority: Authority, isServing: boolean)
   const age = Math.max(0, authority.clock.wall() - written);
   const told = `${path} has seen entry ${newest.seq}, ${formatSpan(Math.floor(age / 1000))} ago`;
   if (isServing && age > OLD_WITNESS_MS) return warning(`${told}, though the server writes it each minute`);
+  if (config.database !== null) return ok(told);
   const sameDisk = statSync(dirname(path)).dev === statSync(config.dataFolder).dev;
   return sameDisk ? warning(`${told}; it is on the same disk as the database`) : ok(told);
 }

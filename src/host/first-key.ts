@@ -6,15 +6,28 @@ import { HOST, needsSetup, openSetup, recover, SETUP_TOKEN_SECONDS } from "../au
 import type { Config } from "../config.ts";
 import { HostError } from "./open.ts";
 
+/** How long processes that start at once are one start. A token that another one printed would be dead by then. */
+const CLAIM_MS = 60_000;
+
 /**
  * Where nobody holds a good root key: writes one to `KEYTURN_ROOT_KEY_FILE`, or prints a one-time set-up token. The
- * file is written and synced before the key exists, and never over another file.
+ * file is written and synced before the key exists, and never over another file. Of several processes that start at
+ * once, one does so, and false says that another one did.
  */
-export async function provideFirstKey(authority: Authority, config: Config, url: string): Promise<void> {
-  if (!(await needsSetup(authority))) return;
+export async function provideFirstKey(authority: Authority, config: Config, url: string): Promise<boolean> {
+  if (!(await needsSetup(authority))) return true;
+  const now = authority.time.now();
+  if (!(await authority.storage.cluster.claim("first-key", authority.process.id, now, now + CLAIM_MS)))
+    return false;
+  // Whoever had the claim before may have made the key, and left.
+  if (await needsSetup(authority)) await makeFirstKey(authority, config, url);
+  return true;
+}
+
+async function makeFirstKey(authority: Authority, config: Config, url: string): Promise<void> {
   const path = config.rootKeyFile;
   if (path === null) {
-    const token = openSetup(authority);
+    const token = await openSetup(authority);
     // Straight to the terminal, past the log: a log is kept.
     process.stderr.write(
       [

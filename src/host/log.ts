@@ -13,12 +13,12 @@ const REDACTED = [
   "*.token",
 ];
 
-/** Lines of JSON on standard error. */
-export function createLog(level: Config["logLevel"]): Logger {
+/** Lines of JSON on standard error. Where several processes write there, each line says which one it is from. */
+export function createLog(level: Config["logLevel"], processName?: string): Logger {
   return pino(
     {
       level,
-      base: null,
+      base: processName === undefined ? null : { process: processName },
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: REDACTED, censor: "[redacted]" },
     },

@@ -1,11 +1,19 @@
 import { resolve } from "node:path";
 import { z } from "zod";
+import packageFile from "../../package.json" with { type: "json" };
 import type { KnownHead } from "../authority/audit/verify-chain.ts";
 import { revocationsIn, type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
 import { type Authority, createAuthority } from "../authority/authority.ts";
 import { SYSTEM_CLOCK } from "../authority/clock.ts";
-import type { Config } from "../config.ts";
-import { hasInstallation, lockFolder, openSqliteStorage } from "../storage/sqlite-storage.ts";
+import type { Storage } from "../authority/storage.ts";
+import type { Config, DatabaseConfig } from "../config.ts";
+import { openPostgresStorage } from "../storage/postgres-storage.ts";
+import {
+  type FolderLock,
+  hasInstallation,
+  lockFolder,
+  openSqliteStorage,
+} from "../storage/sqlite-storage.ts";
 import { openWitnessFile, readWitnessFile, type WitnessFile } from "../storage/witness-file.ts";
 
 export interface OpenInstallation {
@@ -21,19 +29,26 @@ export class HostError extends Error {
 
 /** Refuses a folder in which there is nothing yet: a command in the wrong place must not found a new installation. */
 export function assertInstallation(config: Config): void {
-  if (hasInstallation(config.dataFolder)) return;
+  // A database that somebody made and named is no wrong place.
+  if (config.database !== null || hasInstallation(config.dataFolder)) return;
   throw new HostError(
     `There is no installation in ${resolve(config.dataFolder)}. KEYTURN_DATA names the folder; keyturn serve makes one.`,
   );
 }
 
-/** Takes the data folder for this process alone. Throws `HostError` while another serves from it. */
-export function lockInstallation(config: Config): ReturnType<typeof lockFolder> {
+/** Takes the data folder for this server alone. Throws `HostError` while another serves from it. */
+export function lockInstallation(config: Config): FolderLock {
+  const lock = inWords(() => lockFolder(config.dataFolder));
+  return { ...lock, admitWorkers: () => inWords(lock.admitWorkers) };
+}
+
+/** What the storage has to say of folders and files is for people, not a bug. */
+export function inWords<T>(work: () => T): T {
   try {
-    return lockFolder(config.dataFolder);
+    return work();
   } catch (error) {
-    if (error instanceof Error && "code" in error) throw error;
-    throw new HostError(error instanceof Error ? error.message : String(error));
+    if (!(error instanceof Error) || "code" in error) throw error;
+    throw new HostError(error.message);
   }
 }
 
@@ -59,24 +74,38 @@ export function withUnwitnessed<T>(
   return withInstallation({ ...config, witnessFile: null }, work);
 }
 
-/** Puts an authority together over the data folder, made and migrated where needed. */
+async function openDatabase(database: DatabaseConfig): Promise<Storage> {
+  try {
+    return await openPostgresStorage(database);
+  } catch (error) {
+    // The client's own words name the host or the role, and never the password.
+    const said = error instanceof Error ? error.message : String(error);
+    throw new HostError(`KEYTURN_DATABASE_URL: ${said}`, { cause: error });
+  }
+}
+
+/** Puts an authority together over the database, made and migrated where needed. */
 export async function openInstallation(
   config: Config,
   onFault?: (cause: unknown) => void,
 ): Promise<OpenInstallation> {
-  const storage = openSqliteStorage(config.dataFolder);
+  const storage =
+    config.database === null ? openSqliteStorage(config.dataFolder) : await openDatabase(config.database);
   const witness = config.witnessFile === null ? null : openWitnessFile(config.witnessFile);
+  const { version } = packageFile;
   const authority = await createAuthority({
     settings: {
       format: config.format,
       callerAddress: config.callerAddress,
       flushSeconds: config.flushSeconds,
       cacheKeys: config.cacheKeys,
+      boundedSeconds: config.boundedSeconds,
     },
     storage,
     clock: SYSTEM_CLOCK,
     random: (size) => crypto.getRandomValues(new Uint8Array(size)),
     witness,
+    process: { name: config.processName, version },
     ...(onFault === undefined ? {} : { onFault }),
   });
   return {
@@ -89,6 +118,14 @@ export async function openInstallation(
   };
 }
 
+/** Where an installation went, from here on only the other database counts. */
+const MOVED =
+  "This installation was moved to PostgreSQL: name the database in KEYTURN_DATABASE_URL. What is here is kept as it was then.";
+
+/** A start after this database was put back, or another one was put in its place (R14). */
+const RESTORED =
+  "This database was restored from a backup, and revocations made after it may be missing. Run keyturn restore with --witness FILE to make them good, or with --accept-loss to answer for them.";
+
 /**
  * Refuses a database that is older than what the witness saw, is not the one that it saw, or was restored and not
  * accepted: serving it would bring revoked keys back to life (R14). Throws `HostError`.
@@ -96,13 +133,16 @@ export async function openInstallation(
 export async function assertServable(authority: Authority, config: Config): Promise<void> {
   const { read } = authority.storage;
   if ((await read.facts.get("restored_unaccepted")) !== null) {
-    throw new HostError(
-      "This database was restored from a backup, and revocations made after it may be missing. Run keyturn restore with --witness FILE to make them good, or with --accept-loss to answer for them.",
-    );
+    throw new HostError(RESTORED);
   }
-  if (config.witnessFile === null) return;
-  const newest = newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
-  if (newest === null) return;
+  if ((await read.facts.get("closed")) === "moved") throw new HostError(MOVED);
+  const newest =
+    config.witnessFile === null ? null : newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
+  if (newest === null) {
+    const noted = await read.facts.get("database_identity");
+    if (noted !== null && noted !== (await authority.storage.identity())) throw new HostError(RESTORED);
+    return;
+  }
   const head = await read.audit.head();
   if (newest.seq > head.seq) {
     throw new HostError(

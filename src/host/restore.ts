@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import type { WitnessLine } from "../authority/audit/witness.ts";
+import { type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
 import { perform } from "../authority/operation.ts";
 import { acceptLoss, mergeWitness } from "../authority/setup/installation.ts";
 import { HOST } from "../authority/setup/setup.ts";
@@ -11,6 +11,7 @@ import {
   assertInstallation,
   assertServable,
   HostError,
+  inWords,
   lockInstallation,
   withInstallation,
   withUnwitnessed,
@@ -18,6 +19,10 @@ import {
 
 /** `keyturn backup`: online and consistent; the server goes on. */
 export function backUp(config: Config, target: string): AuditHead {
+  if (config.database !== null)
+    throw new HostError(
+      "KEYTURN_DATABASE_URL: a PostgreSQL database is backed up by its own tools, such as pg_dump.",
+    );
   assertInstallation(config);
   return inWords(() => backupFolder(config.dataFolder, target));
 }
@@ -29,7 +34,11 @@ export function backUp(config: Config, target: string): AuditHead {
 export async function restore(config: Config, plan: RestorePlan): Promise<RestoreAnswer> {
   const { from } = plan;
   const witnessed = witnessLines(plan.witnessFile ?? (plan.acceptLoss ? null : config.witnessFile));
-  const lock = lockInstallation(config);
+  if (config.database !== null && from !== undefined)
+    throw new HostError(
+      "--from: a PostgreSQL database is put back by its own tools; then run keyturn restore with --witness or --accept-loss.",
+    );
+  const lock = config.database === null ? lockInstallation(config) : null;
   try {
     const head = from === undefined ? null : inWords(() => restoreFolder(from, config.dataFolder));
     assertInstallation(config);
@@ -41,9 +50,11 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
     if (plan.acceptLoss)
       await withInstallation(telling, ({ authority }) => perform(authority, acceptLoss, HOST, {}));
     const merged = witnessed === null ? null : await merge(telling, witnessed);
+    const accepted = Number(plan.acceptLoss) + Number(merged !== null);
+    if (accepted > 0) await forgetPast(telling, accepted);
     return { head, merged, lossAccepted: plan.acceptLoss, servable: plan.acceptLoss || merged !== null };
   } finally {
-    lock.release();
+    lock?.release();
   }
 }
 
@@ -72,12 +83,31 @@ function merge(config: Config, lines: readonly WitnessLine[]): Promise<number> {
   });
 }
 
-/** What the storage has to say of folders and files is for people, not a bug. */
-function inWords<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof Error) || "code" in error) throw error;
-    throw new HostError(error.message);
-  }
+/**
+ * The past that is gone may have begun before the entry that accepted that here: where processes have a witness each, the
+ * first of them to be restored accepted it for the log, and each accepts it for its own file.
+ */
+async function forgetPast(config: Config, accepted: number): Promise<void> {
+  const path = config.witnessFile;
+  if (path === null) return;
+  await withInstallation(config, async ({ authority, witness }) => {
+    const { audit } = authority.storage.read;
+    const lineAt = async (seq: number) => (await audit.lines(seq - 1, 1))[0];
+    let begin: WitnessLine | null = null;
+    // Last stands what was accepted just now.
+    for (const head of witnessedHeads(readWitnessFile(path)).slice(0, -accepted).toReversed()) {
+      const line = await lineAt(head.seq);
+      if (line === undefined || line.chainHash === head.chainHash) break;
+      begin = {
+        seq: line.seq,
+        chainHash: line.chainHash,
+        at: authority.time.now(),
+        revoked: [],
+        restored: true,
+      };
+    }
+    if (begin === null) return;
+    const end = await audit.head();
+    witness?.writeAll([begin, { ...end, revoked: [] }]);
+  });
 }

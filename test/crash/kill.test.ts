@@ -4,6 +4,7 @@ import { times } from "../support/counts.ts";
 import { sessionsOf } from "../support/evidence-file.ts";
 import { newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
+import { randomFrom, SEED } from "../support/random.ts";
 import { cleanUp } from "../support/traces.ts";
 import { createLane, type Lane } from "./lane.ts";
 import { checkStored, type StoredState, storedUsesByKey } from "./stored-state.ts";
@@ -14,20 +15,6 @@ const ROUNDS = times(200);
 /** Over one folder after another, so that each round looks at a log of some thousand entries at most. */
 const ROUNDS_PER_PLACE = 25;
 const LANES = 4;
-
-/** One seed for the run, printed when it fails; KEYTURN_TEST_SEED repeats one as far as the machine's timing lets it. */
-const SEED = Number(process.env.KEYTURN_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-
-/** Mulberry32: small, and the same on every machine. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 interface Installation {
   readonly place: Place;

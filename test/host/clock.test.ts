@@ -105,19 +105,16 @@ describe("accepting the clock ends a false future", () => {
 describe("what another process over the same folder changes is noticed", () => {
   /** A command on the host beside the server: it verifies nothing, so it reports no use. */
   async function beside(world: World): Promise<World> {
-    return startWorld({ folder: world.folder, clock: world.clock });
+    return startWorld({ folder: world.folder, clock: world.clock, process: "beside" });
   }
 
   test("a root key that was recovered on the host is good here", async () => {
     const world = await startWorld();
-    world.authority.storage.changedElsewhere();
-    expect(world.authority.storage.changedElsewhere()).toBe(false);
     const other = await beside(world);
-    expect(world.authority.storage.changedElsewhere()).toBe(true);
-    await world.authority.followOthers();
+    await world.follow();
     expect(world.verify(other.root.secret)).toBe("valid");
     const { seq } = await other.authority.storage.read.audit.head();
-    expect(world.authority.appliedSeq()).toBe(seq);
+    expect(world.authority.follower.appliedSeq()).toBe(seq);
     await other.authority.storage.close();
     await world.close();
   });
@@ -138,8 +135,7 @@ describe("what another process over the same folder changes is noticed", () => {
     await other.as(world.actor, OPERATIONS.revokeKey, { id: revoked?.key.id ?? "key_" });
     await other.as(world.actor, OPERATIONS.suspendKey, { id: suspended?.key.id ?? "key_" });
     await other.as(world.actor, OPERATIONS.disableServiceAccount, { id: disabled.id });
-    expect(world.authority.storage.changedElsewhere()).toBe(true);
-    await world.authority.followOthers();
+    await world.follow();
     expect(keys.map((key) => world.verify(key.secret))).toEqual([
       "revoked",
       "suspended",
@@ -158,7 +154,7 @@ describe("what another process over the same folder changes is noticed", () => {
       await other.do(OPERATIONS.createServiceAccount, { name: `there-${n}`, own: INHERITED });
     }
     expect(await world.checkChain()).toMatchObject({ ok: true, entries: 12 });
-    expect(world.authority.appliedSeq()).toBeGreaterThanOrEqual(11);
+    expect(world.authority.follower.appliedSeq()).toBeGreaterThanOrEqual(11);
     await other.authority.storage.close();
     await world.close();
   });

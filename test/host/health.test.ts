@@ -1,6 +1,8 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { OPERATIONS } from "../../src/authority/operations.ts";
+import { HOST } from "../../src/authority/setup/setup.ts";
 import { DAY, HOUR, MINUTE } from "../support/authority.ts";
 import { startHttp } from "../support/http.ts";
 import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
@@ -26,8 +28,10 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
     const http = await startHttp();
     await http.world.owner();
     http.world.clock.jump(-5 * MINUTE);
+    await http.world.follow();
     expect((await http.call("GET", "/readyz")).body.at("status")).toBe("ready");
     http.world.clock.jump(-1);
+    await http.world.follow();
     const answer = await http.call("GET", "/readyz");
     expect([answer.status, answer.body.at("status")]).toEqual([200, "degraded"]);
     expect(answer.body.at("warnings", 0)).toStartWith("clock: the wall clock lies behind");
@@ -39,8 +43,10 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
     http.world.clock.pass(3 * DAY);
     http.world.clock.jump(HOUR);
     await http.world.authority.recorder.flush();
+    await http.world.follow();
     expect((await http.call("GET", "/readyz")).body.at("warnings")).toEqual([]);
     http.world.clock.jump(1);
+    await http.world.follow();
     const answer = await http.call("GET", "/readyz");
     expect(answer.body.at("warnings", 0)).toStartWith("clock: the wall clock jumped");
     expect((await http.call("GET", "/metrics")).text).toContain("\nkeyturn_clock_trouble 1\n");
@@ -51,16 +57,39 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
     const http = await startHttp();
     http.world.authority.health.stopWriting(new Error("the disk"));
     const answer = await http.call("GET", "/readyz");
-    expect(answer.body.at("warnings", 0)).toStartWith("storage: ");
+    const warnings = [
+      "storage: the database reported a fault; no change is accepted until the service is restarted",
+    ];
+    expect(answer.body.at("warnings")).toEqual(warnings);
     expect(answer.text).not.toContain("the disk");
+    // Once it is restarted the end of a move counts; before that it helps nobody.
+    http.world.authority.health.close(true);
+    expect((await http.call("GET", "/readyz")).body.at("warnings")).toEqual(warnings);
+    expect((await http.call("POST", "/v1/accounts", { body: { name: "acme" } })).text).toContain("restarted");
     expect((await http.verify(http.world.root.secret)).body.at("code")).toBe("valid");
     expect((await http.call("GET", "/metrics")).text).toContain("\nkeyturn_writable 0\n");
+    await http.close();
+  });
+
+  test("an installation that is being moved, until it is opened again", async () => {
+    const http = await startHttp();
+    const { world } = http;
+    await world.as(HOST, OPERATIONS.closeStore, { why: "moving" });
+    expect((await http.call("GET", "/readyz")).body.at("warnings")).toEqual([
+      "storage: the installation is being moved; no change is accepted until that is done",
+    ]);
+    expect((await http.verify(world.root.secret)).body.at("code")).toBe("valid");
+    expect((await http.call("GET", "/metrics")).text).toContain("\nkeyturn_writable 0\n");
+    await world.as(HOST, OPERATIONS.openStore, {});
+    expect((await http.call("GET", "/readyz")).body.at("status")).toBe("ready");
+    expect((await http.call("GET", "/metrics")).text).toContain("\nkeyturn_writable 1\n");
     await http.close();
   });
 
   test("evidence that was not stored for long", async () => {
     const http = await startHttp();
     http.world.clock.pass(105_001);
+    await http.world.follow();
     expect((await http.call("GET", "/readyz")).body.at("warnings", 0)).toStartWith(
       "evidence: not stored for 105 s",
     );

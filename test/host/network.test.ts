@@ -72,24 +72,28 @@ describe("keys never travel in clear by accident", () => {
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
   });
 
-  test.skipIf(openssl === null)("with TLS files it serves https, and http not at all", async () => {
-    const { cert, key } = makeCertificate(openssl ?? "");
-    const served = await serveAt(newPlace("tls"), {
-      KEYTURN_HOST: "0.0.0.0",
-      KEYTURN_TLS_CERT_FILE: cert,
-      KEYTURN_TLS_KEY_FILE: key,
-    });
-    running.push(served);
-    expect(served.url).toStartWith("https://");
-    expect((await served.call("GET", "/v1/keys/self")).body.at("name")).toBe("root");
-    const inClear = await fetch(served.url.replace("https:", "http:"), {
-      signal: AbortSignal.timeout(5_000),
-    }).then(
-      (response) => response.status,
-      () => "no answer",
-    );
-    expect(inClear).not.toBe(200);
-  });
+  test.skipIf(openssl === null).each(["1", "2"])(
+    "with TLS files it serves https, and http not at all; workers: %s",
+    async (workers) => {
+      const { cert, key } = makeCertificate(openssl ?? "");
+      const served = await serveAt(newPlace("tls"), {
+        KEYTURN_WORKERS: workers,
+        KEYTURN_HOST: "0.0.0.0",
+        KEYTURN_TLS_CERT_FILE: cert,
+        KEYTURN_TLS_KEY_FILE: key,
+      });
+      running.push(served);
+      expect(served.url).toStartWith("https://");
+      expect((await served.call("GET", "/v1/keys/self")).body.at("name")).toBe("root");
+      const inClear = await fetch(served.url.replace("https:", "http:"), {
+        signal: AbortSignal.timeout(5_000),
+      }).then(
+        (response) => response.status,
+        () => "no answer",
+      );
+      expect(inClear).not.toBe(200);
+    },
+  );
 
   test("certificate files that are not there are refused by the names of their settings", async () => {
     const place = newPlace("tls-missing");
@@ -126,6 +130,18 @@ describe("settings", () => {
     ["KEYTURN_CACHE_KEYS", "999"],
     ["KEYTURN_METRICS_PORT", "70000"],
     ["KEYTURN_LOG_LEVEL", "loud"],
+    ["KEYTURN_DATABASE_URL", "mysql://db/keyturn"],
+    ["KEYTURN_DATABASE_POOL", "1"],
+    ["KEYTURN_DATABASE_CONNECT_TIMEOUT", "61s"],
+    ["KEYTURN_DATABASE_STATEMENT_TIMEOUT", "10"],
+    ["KEYTURN_DATABASE_START_TIMEOUT", "0s"],
+    ["KEYTURN_WORKERS", "0"],
+    ["KEYTURN_WORKERS", "65"],
+    ["KEYTURN_WORKERS", "two"],
+    ["KEYTURN_PROCESS_NAME", "#1"],
+    ["KEYTURN_PROCESS_NAME", "a name"],
+    ["KEYTURN_BOUNDED_CEILING", "1s"],
+    ["KEYTURN_BOUNDED_CEILING", "61s"],
     ["KEYTURN_TLS", "off"],
     ["KEYTURN_TLS_CERT_FILE", "cert.pem"],
     ["KEYTURN_TLS_KEY_FILE", "key.pem"],
@@ -166,10 +182,12 @@ describe("settings", () => {
     ]);
   });
 
-  test("a database elsewhere is refused by name, not ignored", () => {
-    expect(problemsOf({ KEYTURN_DATABASE_URL: "postgres://db/keyturn" })[0]).toContain(
-      "KEYTURN_DATABASE_URL",
-    );
+  test("workers are for the embedded database: together with another one they are refused by name", () => {
+    const database = { KEYTURN_DATABASE_URL: "postgres://db/keyturn" };
+    expect(problemsOf({ ...database, KEYTURN_WORKERS: "2" })).toEqual([
+      expect.stringContaining("KEYTURN_WORKERS"),
+    ]);
+    expect(problemsOf({ ...database, KEYTURN_WORKERS: "1" })).toEqual([]);
   });
 
   test("a name that is almost one of ours is told", () => {

@@ -50,7 +50,7 @@ export interface Served {
 export async function serveAt(
   place: Place,
   env: Environment = {},
-  limits: Pick<ProcessOptions, "largestFileKb"> = {},
+  limits: Pick<ProcessOptions, "largestFileKb" | "through"> = {},
 ): Promise<Served> {
   const process = spawnKeyturn(["serve"], {
     env: { ...place.env, ...env },

@@ -14,7 +14,7 @@ export interface KeyturnProcess {
   /** What it has written to standard error so far, and to standard output. */
   errors(): string;
   output(): string;
-  signal(name: "SIGTERM" | "SIGKILL"): void;
+  signal(name: "SIGTERM" | "SIGKILL" | "SIGSTOP" | "SIGCONT"): void;
   /** Asks it to stop, and resolves when it has. */
   stop(): Promise<number | null>;
 }
@@ -25,15 +25,22 @@ export interface ProcessOptions {
   readonly logFile?: string;
   /** How large a file may get that it writes, as a full disk would have it: the system refuses what goes beyond. */
   readonly largestFileKb?: number;
+  /** The program, with its arguments, that runs it: one that becomes what it runs. */
+  readonly through?: readonly string[];
 }
+
+/** By this `npm test` has its processes die with it. No user's server runs with it, and a halted one would die of it. */
+const NO_ORPHANS = "BUN_FEATURE_FLAG_NO_ORPHANS";
 
 /** Starts one with nothing of Keyturn's in its environment but what is given. */
 export function spawnKeyturn(
   args: readonly string[],
-  { env, logFile, largestFileKb }: ProcessOptions,
+  { env, logFile, largestFileKb, through = [] }: ProcessOptions,
 ): KeyturnProcess {
-  const others = Object.entries(process.env).filter(([name]) => !name.startsWith("KEYTURN_"));
-  const command = [process.execPath, MAIN, ...args];
+  const others = Object.entries(process.env).filter(
+    ([name]) => !name.startsWith("KEYTURN_") && name !== NO_ORPHANS,
+  );
+  const command = [...through, process.execPath, MAIN, ...args];
   // The signal that goes with the limit would end the process; ignored, the write fails as on a full disk.
   const limited = ["bash", "-c", `trap '' XFSZ; ulimit -f ${largestFileKb}; exec "$@"`, "bash", ...command];
   const child = Bun.spawn(largestFileKb === undefined ? command : limited, {

@@ -1,0 +1,155 @@
+import type { Logger } from "pino";
+import { HostError } from "./open.ts";
+import { argumentsOf, type WorkerMessage, type WorkerOrder, workerMessage } from "./worker-order.ts";
+
+/** The worker processes of one server. */
+export interface Crew {
+  /** Starts one and resolves to where it serves. From then on it is started again whenever it ends. Throws `HostError`. */
+  start(number: number, port: number): Promise<string>;
+  /** Asks all of them to stop. Throws `HostError` when one didn't end cleanly; what it had counted may be lost. */
+  stop(): Promise<void>;
+}
+
+export interface CrewParts {
+  readonly version: string;
+  readonly log: Logger;
+  readonly nameOf: (number: number) => string;
+  /** Told of a worker that has died, before another one takes its place. */
+  readonly onDeath: (name: string) => Promise<void>;
+}
+
+/** A worker that ends at once is not started again at once. */
+const SHORTEST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 10_000;
+/** After so long, whatever ended it is not what ended the one before. */
+const LIVED_MS = 30_000;
+/** Requests under way have 10 seconds, and so has the wait for a file that another process writes. */
+const STOP_LIMIT_MS = 25_000;
+
+export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
+  const running = new Set<WorkerProcess>();
+  let stopping: Promise<void> | null = null;
+  let wake: () => void = () => undefined;
+  const awake = new Promise<void>((resolve) => {
+    wake = resolve;
+  });
+
+  function run(number: number, port: number): WorkerProcess {
+    const worker = spawnWorker({ number, port, serverPid: process.pid, version });
+    running.add(worker);
+    void worker.ended.then(() => running.delete(worker));
+    return worker;
+  }
+
+  async function keep(first: WorkerProcess, number: number, port: number): Promise<void> {
+    let pause = SHORTEST_PAUSE_MS;
+    for (let worker = first, since = performance.now(); ; since = performance.now()) {
+      const how = await worker.ended;
+      if (stopping !== null) return;
+      if (performance.now() - since > LIVED_MS) pause = SHORTEST_PAUSE_MS;
+      log.error({ worker: nameOf(number), ...how }, "a worker has ended; it is started again");
+      await onDeath(nameOf(number)).catch((error) =>
+        log.error({ err: error }, "its traces could not be removed"),
+      );
+      await Promise.race([Bun.sleep(pause), awake]);
+      if (stopping !== null) return;
+      pause = Math.min(LONGEST_PAUSE_MS, 2 * pause);
+      worker = run(number, port);
+    }
+  }
+
+  async function stopAll(): Promise<void> {
+    wake();
+    const all = await Promise.all(
+      [...running].map(async (worker) => ({ worker, ...(await worker.stop(STOP_LIMIT_MS)) })),
+    );
+    const unclean = all.filter(({ exitCode }) => exitCode !== 0);
+    if (unclean.length > 0)
+      throw new HostError(
+        `These workers did not end cleanly: ${unclean.map(({ worker }) => nameOf(worker.number)).join(", ")}.`,
+      );
+  }
+
+  return {
+    start: async (number, port) => {
+      const worker = run(number, port);
+      const url = await worker.ready;
+      if (url === null) {
+        const { why, exitCode, signal } = await worker.ended;
+        throw new HostError(
+          why ?? `${nameOf(number)} ended before it was ready (${signal ?? `exit code ${exitCode}`}).`,
+        );
+      }
+      void keep(worker, number, port === 0 ? portOf(url) : port);
+      return url;
+    },
+    stop: () => {
+      stopping ??= stopAll();
+      return stopping;
+    },
+  };
+}
+
+export function portOf(url: string): number {
+  return Number(new URL(url).port);
+}
+
+interface Ended {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  /** What it said of itself, if it could. */
+  readonly why: string | undefined;
+}
+
+interface WorkerProcess {
+  readonly number: number;
+  /** Where it serves; null when it ended before that. */
+  readonly ready: Promise<string | null>;
+  readonly ended: Promise<Ended>;
+  /** Asks it to stop, and kills it when it hasn't after so long. */
+  stop(limitMs: number): Promise<Ended>;
+}
+
+/** This program once more: the executable that has everything in it, or the runtime with the source. */
+function ownCommand(): readonly string[] {
+  const isExecutable = Bun.main.startsWith("/$bunfs/");
+  return isExecutable ? [process.execPath] : [process.execPath, ...process.execArgv, Bun.main];
+}
+
+function spawnWorker(order: WorkerOrder): WorkerProcess {
+  let isReady: (url: string | null) => void = () => undefined;
+  const ready = new Promise<string | null>((resolve) => {
+    isReady = resolve;
+  });
+  let why: string | undefined;
+  const hear = (message: WorkerMessage) => {
+    if (message.kind === "ready") isReady(message.url);
+    else why = message.why;
+  };
+  // Its log goes where ours goes: each line is one write. The channel tells it when we end, however that comes about.
+  const child = Bun.spawn([...ownCommand(), ...argumentsOf(order)], {
+    stdio: ["ignore", "inherit", "inherit"],
+    serialization: "json",
+    ipc: (message) => hear(workerMessage.parse(message)),
+  });
+  const ended = child.exited.then((): Ended => {
+    isReady(null);
+    return {
+      exitCode: child.exitCode,
+      signal: child.signalCode === null ? null : String(child.signalCode),
+      why,
+    };
+  });
+  return {
+    number: order.number,
+    ready,
+    ended,
+    stop: async (limitMs) => {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
+      const how = await ended;
+      clearTimeout(timer);
+      return how;
+    },
+  };
+}
