@@ -4,8 +4,9 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { CANARIES } from "./traces.ts";
 
-/** What must not be found, or, of digests, not outside the one table that holds them. */
-type Kind = "secret" | "digest";
+/** What must not be found, or, of digests, not outside the one table that holds them: another one for set-up tokens. */
+type Kind = "secret" | "digest" | "token digest";
+const ALL_KINDS: readonly Kind[] = ["secret", "digest", "token digest"];
 
 interface Needle {
   readonly kind: Kind;
@@ -78,10 +79,10 @@ export function createScan(secrets: Iterable<string>): Scan {
     const bytes = readFileSync(path);
     // The log of the authority's database holds pages of the table of digests as well.
     const isLog = /-(wal|journal)$/.test(path);
-    const isAuthority = isLog ? !basename(path).startsWith("evidence") : isSqlite(bytes) && hasDigests(path);
-    search(path, bytes, isAuthority ? ["secret"] : ["secret", "digest"]);
-    if (isAuthority && !isLog)
-      search(`${path} (its tables)`, Buffer.from(tablesOf(path)), ["secret", "digest"]);
+    const isEvidence = basename(path).startsWith("evidence");
+    const isAuthority = isLog ? !isEvidence : isSqlite(bytes) && hasDigests(path);
+    search(path, bytes, isAuthority ? ["secret"] : isEvidence ? ["secret", "digest"] : ALL_KINDS);
+    if (isAuthority && !isLog) search(`${path} (its tables)`, Buffer.from(tablesOf(path)), ALL_KINDS);
   }
 
   function folder(path: string): void {
@@ -96,7 +97,7 @@ export function createScan(secrets: Iterable<string>): Scan {
 
   return {
     folder,
-    text: (name, text) => search(name, Buffer.from(text), ["secret", "digest"]),
+    text: (name, text) => search(name, Buffer.from(text), ALL_KINDS),
     findings,
     files: () => files,
     bytes: () => total,
@@ -119,7 +120,9 @@ function needlesOf(secret: string): readonly Needle[] {
     // From the body on: a log that cuts the prefix off tells no less.
     { kind: "secret", bytes: secret.slice(secret.lastIndexOf("_") + 1) },
     { kind: "secret", bytes: basic.slice(12, -4) },
-    ...[...new Set(digests)].map((bytes): Needle => ({ kind: "digest", bytes })),
+    ...[...new Set(digests)].map(
+      (bytes): Needle => ({ kind: secret.startsWith("setup_") ? "token digest" : "digest", bytes }),
+    ),
   ];
 }
 
