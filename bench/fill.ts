@@ -1,26 +1,38 @@
-import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import { createAuthority } from "../src/authority/authority.ts";
 import { SYSTEM_CLOCK } from "../src/authority/clock.ts";
-import { newId } from "../src/authority/ids.ts";
+import { type AccountId, newId } from "../src/authority/ids.ts";
 import { perform } from "../src/authority/operation.ts";
 import { digestOf, hintOf, mintSecret, type SecretFormat } from "../src/authority/secret.ts";
 import { HOST, recover } from "../src/authority/setup/setup.ts";
-import { AUTHORITY_FILE, openSqliteStorage } from "../src/storage/sqlite-storage.ts";
+import type { Storage } from "../src/authority/storage.ts";
 
-export const FORMAT: SecretFormat = { brand: "kt", retiredBrands: [], region: null };
+const FORMAT: SecretFormat = { brand: "kt", retiredBrands: [], region: null };
 
-/** Keys to a service account, as a product with many customers would have them. */
-const KEYS_PER_OWNER = 100;
-/** Rows to an INSERT. 1 row: 9.5 s for a million keys and digests; 20 rows: see docs/benchmarks.md. */
-const KEY_SPAN_MS = 90 * 86_400_000;
+export type EngineName = "SQLite" | "PostgreSQL";
+
+/** The settings by which a process of the bench, or Keyturn itself, finds a store. */
+export type Place = { readonly KEYTURN_DATA: string } | { readonly KEYTURN_DATABASE_URL: string };
 
 export interface Filled {
-  readonly folder: string;
+  readonly engine: EngineName;
+  readonly place: Place;
   readonly root: string;
   readonly keys: number;
+  /** The ids of the first service accounts and of the first keys, by their numbers. */
+  readonly owners: readonly string[];
+  readonly ids: readonly string[];
 }
+
+export interface Filling {
+  readonly keys: number;
+  /** Keys to a service account; 100, as a product with many customers would have them. */
+  readonly keysPerOwner: number;
+}
+
+const KEY_SPAN_MS = 90 * 86_400_000;
+const IDS_TOLD = 20_000;
+const SCOPES = JSON.stringify(["invoices:read", "invoices:write", "customers:read"]);
 
 /** The secret of the key with this number: derived, so that every process of the bench can make it again. */
 export function secretOf(number: number): string {
@@ -28,65 +40,82 @@ export function secretOf(number: number): string {
   return mintSecret(FORMAT, "service", (size) => seed.subarray(0, size));
 }
 
-/**
- * A data folder with a root key made through the gate, and `keys` more written straight into the real schema: through
- * the gate a million would take minutes, and leave a million audit entries that no row of the bench looks at.
- */
-export async function fillStore(folder: string, keys: number): Promise<Filled> {
-  const storage = openSqliteStorage(folder);
+/** The first root key, through the gate. Closes the store: filling it is done past it. */
+export async function foundInstallation(storage: Storage): Promise<{ root: string; account: AccountId }> {
   const authority = await createAuthority({
-    settings: { format: FORMAT, callerAddress: "full", flushSeconds: 1, cacheKeys: 1_000 },
+    settings: {
+      format: FORMAT,
+      callerAddress: "full",
+      flushSeconds: 1,
+      cacheKeys: 1_000,
+      boundedSeconds: 10,
+    },
     storage,
     clock: SYSTEM_CLOCK,
     random: (size) => crypto.getRandomValues(new Uint8Array(size)),
     witness: null,
+    process: { name: "bench", version: "0" },
   });
   const { output: root } = await perform(authority, recover, HOST, {});
   await storage.close();
-  insertKeys(join(folder, AUTHORITY_FILE), root.key.accountId, keys);
-  return { folder, root: root.secret, keys };
+  return { root: root.secret, account: root.key.accountId };
 }
 
-function insertKeys(path: string, account: string, keys: number): void {
-  const file = new Database(path);
-  // A filled store is thrown away when the filling is cut short, so nothing has to be durable on the way.
-  file.run("pragma synchronous = off");
-  file.run("pragma journal_mode = wal");
-  file.run("pragma cache_size = -262144");
-  const indexes = file
-    .query<{ name: string; sql: string }, []>(
-      "select name, sql from sqlite_master where type = 'index' and tbl_name in ('keys', 'digests') and sql is not null",
-    )
-    .all();
-  file.run("begin");
-  // Built afterwards in one sorting pass each, from the schema's own text.
-  for (const { name } of indexes) file.run(`drop index ${name}`);
-  const addOwner = file.query(
-    "insert into service_accounts (id, account_id, name, role, scopes, allowed_ips, created_at) values (?, ?, ?, 'editor', ?, null, ?)",
-  );
-  const addKey = file.query(
-    `insert into keys (id, account_id, owner_id, lineage_id, kind, name, hint, role, scopes, allowed_ips, metadata,
-       suspensions, created_at, expires_at, revoked_at, rotation_id)
-     values (?, ?, ?, ?, 'service', ?, ?, null, null, null, '{}', '[]', ?, ?, null, null)`,
-  );
-  const addDigest = file.query(
-    "insert into digests (key_id, ordinal, algorithm, selector, digest, replaced_at) values (?, 1, 'sha256', null, ?, null)",
-  );
-  const now = Date.now();
+export interface OwnerRow {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: string;
+  readonly createdAt: number;
+}
+
+export interface KeyRow {
+  readonly id: string;
+  readonly owner: string;
+  readonly lineage: string;
+  readonly name: string;
+  readonly hint: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly digest: string;
+}
+
+/** Where rows go on either engine. */
+export interface RowTaker {
+  owner(row: OwnerRow): void;
+  key(row: KeyRow): void;
+}
+
+/** Makes the rows of keys `from` to `to`, each owner before its keys, and notes the first ids of both. */
+export function createRows({ keysPerOwner }: Filling) {
+  const owners: string[] = [];
+  const ids: string[] = [];
+  const createdAt = Date.now();
   let owner = "";
-  for (let number = 0; number < keys; number += 1) {
-    if (number % KEYS_PER_OWNER === 0) {
-      owner = newId("sa");
-      const scopes = JSON.stringify(["invoices:read", "invoices:write", "customers:read"]);
-      addOwner.run(owner, account, `team-${number / KEYS_PER_OWNER}`, scopes, now);
-    }
-    const secret = secretOf(number);
-    const id = newId("key");
-    addKey.run(id, account, owner, newId("lin"), `key-${number}`, hintOf(secret), now, now + KEY_SPAN_MS);
-    addDigest.run(id, digestOf(secret));
-  }
-  for (const { sql } of indexes) file.run(sql);
-  file.run("commit");
-  file.run("pragma wal_checkpoint(truncate)");
-  file.close();
+  return {
+    owners,
+    ids,
+    make: (from: number, to: number, take: RowTaker): void => {
+      for (let number = from; number < to; number += 1) {
+        if (number % keysPerOwner === 0) {
+          owner = newId("sa");
+          if (owners.length < IDS_TOLD) owners.push(owner);
+          take.owner({ id: owner, name: `team-${number / keysPerOwner}`, scopes: SCOPES, createdAt });
+        }
+        const secret = secretOf(number);
+        const id = newId("key");
+        if (ids.length < IDS_TOLD) ids.push(id);
+        take.key({
+          id,
+          owner,
+          // Ids are alike but for their beginning, and to draw one takes a fifth of the time of a row.
+          lineage: `lin_${id.slice("key_".length)}`,
+          name: `key-${number}`,
+          hint: hintOf(secret),
+          createdAt,
+          expiresAt: createdAt + KEY_SPAN_MS,
+          digest: digestOf(secret),
+        });
+      }
+    },
+  };
 }

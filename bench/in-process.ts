@@ -1,31 +1,14 @@
 /**
  * What is measured inside one process, without HTTP. Prints JSON.
  *
- *     bun bench/in-process.ts hot <folder> <milliseconds>
- *     bun bench/in-process.ts memory <folder> <keys>
- *     bun bench/in-process.ts changes <folder> <another empty folder> <operations>
+ *     KEYTURN_DATA=… bun bench/in-process.ts hot <milliseconds>
+ *     KEYTURN_DATA=… bun bench/in-process.ts memory <keys>
  */
-import { cpSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Actor } from "../src/authority/audit/entry.ts";
-import type { Authority } from "../src/authority/authority.ts";
-import type { KeyId, OwnerId } from "../src/authority/ids.ts";
-import { createKey } from "../src/authority/keys/create-key.ts";
-import { perform } from "../src/authority/operation.ts";
-import { rotateKey } from "../src/authority/rotations/rotate-key.ts";
+import { readFileSync } from "node:fs";
 import { digestOf } from "../src/authority/secret.ts";
-import { createServiceAccount } from "../src/authority/service-accounts/create-service-account.ts";
-import { readConfig } from "../src/config.ts";
-import { openInstallation } from "../src/host/open.ts";
-import { openFile } from "../src/storage/sqlite.ts";
-import { AUTHORITY_FILE } from "../src/storage/sqlite-storage.ts";
 import { secretOf } from "./fill.ts";
+import { openStore } from "./open.ts";
 import { median } from "./row.ts";
-
-const INHERITED = { role: null, scopes: null, allowedIps: null } as const;
-
-const open = (folder: string, cacheKeys = 200_000) =>
-  openInstallation(readConfig({ KEYTURN_DATA: folder, KEYTURN_CACHE_KEYS: String(cacheKeys) }));
 
 export interface Hot {
   /** Nanoseconds for each, medians of the rounds. */
@@ -38,8 +21,8 @@ const HOT_KEYS = 1_000;
 const LOOPS = 20_000;
 
 /** A thousand keys in turn, all of them remembered, by turns with one SHA-256 of each. */
-async function hot(folder: string, milliseconds: number): Promise<Hot> {
-  const { authority, close } = await open(folder);
+async function hot(milliseconds: number): Promise<Hot> {
+  const { authority, close } = await openStore();
   await authority.recorder.start();
   const { verifier } = authority;
   const secrets = Array.from({ length: HOT_KEYS }, (_, number) => secretOf(number));
@@ -102,8 +85,8 @@ function anonymousBytes(): number | null {
 
 const FLUSH_EACH = 5_000;
 
-async function memory(folder: string, keys: number): Promise<Memory> {
-  const { authority, close } = await open(folder, keys + 10);
+async function memory(keys: number): Promise<Memory> {
+  const { authority, close } = await openStore(keys + 10);
   await authority.recorder.start();
   const measure = async () => {
     Bun.gc(true);
@@ -150,145 +133,5 @@ async function memory(folder: string, keys: number): Promise<Memory> {
   };
 }
 
-export interface Changes {
-  /** Operations per second through the gate, and of the same rows written by prepared statements. */
-  readonly issue: { readonly gate: number; readonly floor: number; readonly ratios: readonly number[] };
-  readonly rotate: { readonly gate: number; readonly floor: number; readonly ratios: readonly number[] };
-}
-
-const BLOCK = 25;
-
-async function changes(folder: string, twin: string, operations: number): Promise<Changes> {
-  const prepared = await open(folder);
-  const { authority: setUp } = prepared;
-  const root = (await setUp.storage.read.accounts.operator())?.id;
-  if (root === undefined) throw new Error("the store has no account");
-  const [rootKey] = await setUp.storage.read.keys.roots(root);
-  if (rootKey === undefined) throw new Error("the store has no root key");
-  const actor: Actor = { kind: "key", id: rootKey[0].id, accountId: root };
-  const owner = await perform(setUp, createServiceAccount, actor, {
-    name: `changes-${Date.now()}`,
-    own: INHERITED,
-  });
-  await prepared.close();
-  // The floor writes into a copy, so that both files have the same size and the same indexes.
-  cpSync(folder, twin, { recursive: true });
-
-  const { authority, close } = await open(folder);
-  await authority.recorder.start();
-  const replay = createReplay(folder, twin);
-  const blocks = async (run: (authority: Authority, number: number) => Promise<{ seq: number }>) => {
-    const gate: number[] = [];
-    const floor: number[] = [];
-    const ratios: number[] = [];
-    for (let done = 0; done < operations; done += BLOCK) {
-      const seqs: number[] = [];
-      const gateStart = performance.now();
-      for (let number = done; number < done + BLOCK; number += 1)
-        seqs.push((await run(authority, number)).seq);
-      const gateSpent = performance.now() - gateStart;
-      const write = replay.prepare(seqs);
-      const floorStart = performance.now();
-      for (const one of write) one();
-      const floorSpent = performance.now() - floorStart;
-      gate.push((BLOCK * 1000) / gateSpent);
-      floor.push((BLOCK * 1000) / floorSpent);
-      ratios.push(floorSpent / gateSpent);
-    }
-    return { gate: median(gate), floor: median(floor), ratios };
-  };
-  const keys: KeyId[] = [];
-  const ownerId: OwnerId = owner.output.id;
-  const issue = await blocks(async (open, number) => {
-    const done = await perform(open, createKey, actor, { name: `c-${number}`, ownerId, own: INHERITED });
-    keys.push(done.output.key.id);
-    return done;
-  });
-  const rotate = await blocks(async (open, number) => {
-    const keyId = keys[number];
-    if (keyId === undefined) throw new Error("more rotations than keys");
-    return perform(open, rotateKey, actor, { keyId, plan: {} });
-  });
-  replay.close();
-  await authority.recorder.stop();
-  await close();
-  return { issue, rotate };
-}
-
-type Cells = Record<string, string | number | null>;
-
-/** Takes the rows that operations wrote and writes them again elsewhere: one prepared transaction for each operation. */
-function createReplay(source: string, target: string) {
-  const from = openFile(join(source, AUTHORITY_FILE), "full", true);
-  const to = openFile(join(target, AUTHORITY_FILE), "full");
-  const begin = to.query("begin immediate");
-  const commit = to.query("commit");
-  const insert = new Map(
-    ["keys", "digests", "rotations", "audit_entries", "audit_subjects"].map((table) => {
-      const columns = from
-        .query<{ name: string }, [string]>("select name from pragma_table_info(?)")
-        .all(table);
-      const names = columns.map((column) => column.name);
-      return [
-        table,
-        {
-          names,
-          statement: to.query(
-            `insert into ${table} (${names.join(", ")}) values (${names.map(() => "?").join(", ")})`,
-          ),
-        },
-      ];
-    }),
-  );
-  const setRotation = to.query("update keys set rotation_id = ? where id = ?");
-  const rows = (sql: string, value: string | number) => from.query<Cells, [string | number]>(sql).all(value);
-  const put = (table: string, row: Cells) => {
-    const { names, statement } = insert.get(table) ?? { names: [], statement: null };
-    return { statement, cells: names.map((name) => row[name] ?? null) };
-  };
-  return {
-    /** What to write for each entry of the log, ready to be bound. */
-    prepare: (seqs: readonly number[]): readonly (() => void)[] =>
-      seqs.map((seq) => {
-        const subjects = rows("select * from audit_subjects where seq = ?", seq);
-        const ids = (kind: string) =>
-          subjects.filter((one) => one.kind === kind).map((one) => String(one.id ?? one.subject_id));
-        const rotations = ids("rotation").flatMap((id) => rows("select * from rotations where id = ?", id));
-        const old = new Set(rotations.map((one) => one.old_key_id));
-        const fresh = ids("key")
-          .filter((id) => !old.has(id))
-          .flatMap((id) => rows("select * from keys where id = ?", id));
-        const writes = [
-          ...fresh.map((row) => put("keys", row)),
-          ...fresh
-            .flatMap((row) => rows("select * from digests where key_id = ?", String(row.id)))
-            .map((row) => put("digests", row)),
-          ...rotations.map((row) => put("rotations", row)),
-          ...rows("select * from audit_entries where seq = ?", seq).map((row) => put("audit_entries", row)),
-          ...subjects.map((row) => put("audit_subjects", row)),
-        ];
-        const updates = rotations.map((row) => [String(row.id), String(row.old_key_id)] as const);
-        return () => {
-          begin.run();
-          for (const { statement, cells } of writes) statement?.run(...cells);
-          for (const [id, key] of updates) setRotation.run(id, key);
-          commit.run();
-        };
-      }),
-    close: () => {
-      from.close();
-      to.close();
-    },
-  };
-}
-
-if (import.meta.main) {
-  const [what = "", folder = "", third = "", fourth = ""] = process.argv.slice(2);
-  const measured =
-    what === "hot"
-      ? await hot(folder, Number(third))
-      : what === "memory"
-        ? await memory(folder, Number(third))
-        : await changes(folder, third, Number(fourth));
-  console.log(JSON.stringify(measured));
-}
+const [what = "", amount = ""] = process.argv.slice(2);
+console.log(JSON.stringify(await (what === "hot" ? hot(Number(amount)) : memory(Number(amount)))));

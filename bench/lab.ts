@@ -1,8 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { type Filled, fillStore, secretOf } from "./fill.ts";
+import { type EngineName, type Filled, secretOf } from "./fill.ts";
+import { fillPostgres, type Postgres, startPostgres } from "./fill-postgres.ts";
+import { fillSqlite } from "./fill-sqlite.ts";
 import { type LoadPlan, type LoadResult, packRequests } from "./load.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -11,10 +13,11 @@ const WAIT_MS = 20_000;
 /** How much is measured. `tiny` shows only that everything still runs. */
 export type Scale = "full" | "quick" | "tiny";
 
-/** One thing that serves HTTP in a process of its own. */
+/** One thing that serves HTTP, in a process of its own or in several. */
 export interface Server {
-  readonly port: number;
   readonly url: string;
+  /** Of each process; several that share a port have one. */
+  readonly ports: readonly number[];
   /** CPU time used so far in microseconds, or null where the system does not tell (it does on Linux). */
   cpu(): number | null;
   stop(): Promise<void>;
@@ -24,6 +27,8 @@ export interface Load {
   readonly requests: readonly string[];
   readonly seconds: number;
   readonly rate?: number;
+  /** Not counted; 0.3 s at most unless said. */
+  readonly warmupSeconds?: number;
 }
 
 /** A load's result, with what it cost the server. */
@@ -36,25 +41,38 @@ export interface Lab {
   readonly scale: Scale;
   /** What the scale says: `pick({full: 9, quick: 3, tiny: 1})`. */
   pick<T>(of: Readonly<Record<Scale, T>>): T;
-  /** A store with so many keys, made at the first call. */
+  /** A store with so many keys, made at the first call. Null where the machine has no PostgreSQL. */
   store(keys: number): Promise<Filled>;
+  store(keys: number, engine: EngineName): Promise<Filled | null>;
+  /** One that no other row has, of which `keysPerOwner` keys belong to each service account. */
+  ownStore(keys: number, engine: EngineName, keysPerOwner?: number): Promise<Filled | null>;
   emptyFolder(): string;
   keyturn(filled: Filled, settings?: Readonly<Record<string, string>>): Promise<Server>;
+  /** So many processes that serve one store: workers of one server, or processes of one database, each with its port. */
+  processes(filled: Filled, count: number): Promise<Server>;
+  /** The bench's PostgreSQL, if there is one and a row has asked for it. */
+  database(): { cpu(): number | null } | null;
   /** Runs another file of the bench that prints a port first, or a line of JSON that has one. */
   program(file: string, args: readonly string[]): Promise<{ server: Server; line: string }>;
+  /** So many of them as one. */
+  programs(file: string, args: readonly string[], count: number): Promise<Server>;
   load(server: Server, load: Load): Promise<Measured>;
-  /** Runs another file of the bench to its end and reads the JSON that it prints. */
-  ask<T>(file: string, args: readonly string[]): Promise<T>;
+  /** Runs another file of the bench to its end, over a store, and reads the JSON that it prints. */
+  ask<T>(file: string, { place }: Pick<Filled, "place">, args: readonly string[]): Promise<T>;
   close(): Promise<void>;
 }
 
-export const CONNECTIONS = 32;
+const CONNECTIONS = 32;
+const KEYS_PER_OWNER = 100;
 
 export function createLab(scale: Scale): Lab {
   const folder = mkdtempSync(join(tmpdir(), "keyturn-bench-"));
-  const stores = new Map<number, Promise<Filled>>();
+  const stores = new Map<string, Promise<Filled | null>>();
+  let postgres: Promise<Postgres | null> | undefined;
+  let database: Postgres | null = null;
   const running = new Set<Subprocess>();
   let folders = 0;
+  let loads = 0;
   const emptyFolder = () => {
     folders += 1;
     const path = join(folder, String(folders));
@@ -72,37 +90,59 @@ export function createLab(scale: Scale): Lab {
     return child;
   };
   const serverOf = (child: Subprocess, port: number): Server => ({
-    port,
     url: `http://127.0.0.1:${port}`,
+    ports: [port],
     cpu: () => cpuOf(child.pid),
     stop: async () => {
       child.kill();
       await child.exited;
     },
   });
+  const startKeyturn = async (filled: Filled, settings: Readonly<Record<string, string>>) => {
+    const port = freePort();
+    const child = start(["src/main.ts", "serve"], {
+      ...filled.place,
+      KEYTURN_PORT: String(port),
+      KEYTURN_LOG_LEVEL: "error",
+      ...settings,
+    });
+    const server = serverOf(child, port);
+    await ready(server, child);
+    return server;
+  };
+  const fill = async (engine: EngineName, keys: number, keysPerOwner: number): Promise<Filled | null> => {
+    if (engine === "SQLite") return fillSqlite(emptyFolder(), { keys, keysPerOwner });
+    postgres ??= startPostgres();
+    database = await postgres;
+    return database === null ? null : fillPostgres(await database.newDatabase(), { keys, keysPerOwner });
+  };
+  function store(keys: number): Promise<Filled>;
+  function store(keys: number, engine: EngineName): Promise<Filled | null>;
+  function store(keys: number, engine: EngineName = "SQLite"): Promise<Filled | null> {
+    const name = `${engine} ${keys}`;
+    const made = stores.get(name) ?? fill(engine, keys, KEYS_PER_OWNER);
+    stores.set(name, made);
+    return made;
+  }
 
   return {
     scale,
     pick: (of) => of[scale],
-    store: (keys) => {
-      const made = stores.get(keys) ?? fillStore(emptyFolder(), keys);
-      stores.set(keys, made);
-      return made;
-    },
+    store,
+    ownStore: (keys, engine, keysPerOwner = KEYS_PER_OWNER) => fill(engine, keys, keysPerOwner),
     emptyFolder,
-    keyturn: async (filled, settings = {}) => {
-      const port = freePort();
-      const server = serverOf(
-        start(["src/main.ts", "serve"], {
-          KEYTURN_DATA: filled.folder,
-          KEYTURN_PORT: String(port),
-          KEYTURN_LOG_LEVEL: "error",
-          ...settings,
-        }),
-        port,
-      );
-      await ready(server);
-      return server;
+    keyturn: (filled, settings = {}) => startKeyturn(filled, settings),
+    processes: async (filled, count) => {
+      if (filled.engine === "SQLite") return startKeyturn(filled, { KEYTURN_WORKERS: String(count) });
+      // One after another: the first of them notes which database this is.
+      const all: Server[] = [];
+      for (let number = 1; number <= count; number += 1)
+        all.push(await startKeyturn(filled, { KEYTURN_PROCESS_NAME: `bench-${number}` }));
+      return asOne(all);
+    },
+    database: () => {
+      const pid = database?.pid;
+      return pid === undefined ? null : { cpu: () => cpuOf(pid) };
     },
     program: async (file, args) => {
       const child = start([join("bench", file), ...args]);
@@ -110,26 +150,39 @@ export function createLab(scale: Scale): Lab {
       const port = /^\d+$/.test(line) ? Number(line) : Number((JSON.parse(line) as { port: number }).port);
       return { server: serverOf(child, port), line };
     },
-    load: async (server, { requests, seconds, rate }) => {
-      const file = join(folder, "requests.bin");
+    programs: async (file, args, count) =>
+      asOne(
+        await Promise.all(
+          Array.from({ length: count }, async () => {
+            const child = start([join("bench", file), ...args]);
+            return serverOf(child, Number(await firstLine(child.stdout)));
+          }),
+        ),
+      ),
+    load: async (server, { requests, seconds, rate, warmupSeconds = Math.min(0.3, seconds / 4) }) => {
+      loads += 1;
+      const file = join(folder, `requests-${loads}.bin`);
       await Bun.write(file, packRequests(requests));
       const plan: LoadPlan = {
-        port: server.port,
+        ports: server.ports,
         file,
         connections: CONNECTIONS,
         seconds,
-        warmupSeconds: Math.min(0.3, seconds / 4),
+        warmupSeconds,
         ...(rate === undefined ? {} : { rate }),
       };
       const before = server.cpu();
       const child = start(["bench/load.ts", JSON.stringify(plan)]);
-      const result = JSON.parse(await new Response(child.stdout).text()) as LoadResult;
+      const text = await new Response(child.stdout).text();
+      if ((await child.exited) !== 0) throw new Error("the load failed");
+      const result = JSON.parse(text) as LoadResult;
       const after = server.cpu();
+      rmSync(file);
       const all = result.perSecond * (plan.seconds + plan.warmupSeconds);
       return { ...result, cpuPerRequest: before === null || after === null ? null : (after - before) / all };
     },
-    ask: async <T>(file: string, args: readonly string[]) => {
-      const child = start([join("bench", file), ...args]);
+    ask: async <T>(file: string, { place }: Pick<Filled, "place">, args: readonly string[]) => {
+      const child = start([join("bench", file), ...args], place);
       const text = await new Response(child.stdout).text();
       if ((await child.exited) !== 0) throw new Error(`bench/${file} failed`);
       return JSON.parse(text) as T;
@@ -137,6 +190,7 @@ export function createLab(scale: Scale): Lab {
     close: async () => {
       for (const child of running) child.kill();
       await Promise.all([...running].map((child) => child.exited));
+      await (await postgres)?.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -149,13 +203,14 @@ function freePort(): number {
   return port;
 }
 
-async function ready(server: Server): Promise<void> {
+async function ready(server: Server, child: Subprocess): Promise<void> {
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
     try {
       if ((await fetch(`${server.url}/readyz`)).ok) return;
     } catch {
-      if (performance.now() > deadline) throw new Error("the server did not start");
+      if (child.exitCode !== null || performance.now() > deadline)
+        throw new Error("the server did not start");
     }
     await Bun.sleep(5);
   }
@@ -172,15 +227,48 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   throw new Error("a program of the bench ended without a word");
 }
 
-/** User and system time of a process from `/proc`, in ticks of 10 ms (proc(5)). */
-function cpuOf(pid: number): number | null {
+function asOne(all: readonly Server[]): Server {
+  const [first] = all;
+  if (first === undefined) throw new Error("several servers are at least one");
+  return {
+    url: first.url,
+    ports: all.flatMap((one) => one.ports),
+    cpu: () => all.reduce<number | null>((sum, one) => addUp(sum, one.cpu()), 0),
+    stop: async () => void (await Promise.all(all.map((one) => one.stop()))),
+  };
+}
+
+function addUp(sum: number | null, more: number | null): number | null {
+  return sum === null || more === null ? null : sum + more;
+}
+
+interface ProcessTimes {
+  readonly parent: number;
+  readonly own: number;
+  /** Of children that have ended. */
+  readonly ended: number;
+}
+
+/** User and system time of a process from `/proc` in microseconds, counted in ticks of 10 ms (proc(5)). */
+function timesOf(pid: number): ProcessTimes | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) * 10_000;
+    const ticks = (one: number, other: number) => (Number(fields[one]) + Number(fields[other])) * 10_000;
+    return { parent: Number(fields[1]), own: ticks(11, 12), ended: ticks(13, 14) };
   } catch {
     return null;
   }
+}
+
+/** What a process and its children have taken so far: workers of a server, or the many processes of a database. */
+function cpuOf(pid: number): number | null {
+  const itself = timesOf(pid);
+  if (itself === null) return null;
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => timesOf(Number(name)))
+    .reduce((sum, one) => sum + (one?.parent === pid ? one.own : 0), itself.own + itself.ended);
 }
 
 /** The machine, in one line. */

@@ -3,12 +3,13 @@
  * prints what came back as JSON. Plain sockets, because `fetch` costs more than the servers under measure; wrk, where
  * it was at hand, got the same rates (docs/benchmarks.md).
  *
- *     bun bench/load.ts '{"port": 8420, "file": "requests.bin", "connections": 32, "seconds": 3}'
+ *     bun bench/load.ts '{"ports": [8420], "file": "requests.bin", "connections": 32, "seconds": 3}'
  */
 import { readFileSync } from "node:fs";
 
 export interface LoadPlan {
-  readonly port: number;
+  /** The connections are dealt out to them in turn. */
+  readonly ports: readonly number[];
   /** Whole requests as text, as `writeRequests` packs them. They are sent in a circle. */
   readonly file: string;
   readonly connections: number;
@@ -61,7 +62,7 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 const REFUSED = Buffer.from('{"valid":false');
 
 /** The length of the whole answer at the start of `data`, or -1 while its head is incomplete. */
-function answerLength(data: Buffer): number {
+export function answerLength(data: Buffer): number {
   const end = data.indexOf(HEAD_END);
   if (end < 0) return -1;
   const head = data.toString("latin1", 0, end);
@@ -129,7 +130,7 @@ async function run(plan: LoadPlan): Promise<LoadResult> {
   for (let index = 0; index < plan.connections; index += 1) {
     const socket = await Bun.connect<Line>({
       hostname: "127.0.0.1",
-      port: plan.port,
+      port: plan.ports[index % plan.ports.length] ?? 0,
       data: { sentAt: 0, partial: null, idle: true },
       socket: {
         data: (from, chunk) => {

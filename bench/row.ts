@@ -9,6 +9,14 @@ export interface Figure {
   readonly notes?: readonly string[];
 }
 
+/** What rows about PostgreSQL say on a machine without. */
+export const NO_POSTGRES: Figure = {
+  value: null,
+  figure: "not measured",
+  floor: "-",
+  notes: ["PostgreSQL is not installed here"],
+};
+
 export interface Row {
   readonly name: string;
   /** Null: shown without a verdict. */

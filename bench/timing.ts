@@ -3,16 +3,15 @@
  * checksum: near ones share 28 of 32 body characters with a stored secret, far ones share none. In random order, as many
  * of each; Welch's t over the times. Prints JSON.
  *
- *     bun bench/timing.ts <folder> <samples>
+ *     KEYTURN_DATA=… bun bench/timing.ts <samples>
  *
  * The method is dudect's (https://eprint.iacr.org/2016/1123): the slowest samples, which are the system's doing, are
  * cut off at the same time for both classes. |t| below 4.5 is taken for "no difference seen".
  */
 
 import { mintSecret, type SecretFormat } from "../src/authority/secret.ts";
-import { readConfig } from "../src/config.ts";
-import { openInstallation } from "../src/host/open.ts";
 import { secretOf } from "./fill.ts";
+import { openStore } from "./open.ts";
 
 const FORMAT: SecretFormat = { brand: "kt", retiredBrands: [], region: null };
 const SHARED = 28;
@@ -51,8 +50,8 @@ function momentsOf(values: readonly number[]): { readonly mean: number; readonly
   return { mean, variance };
 }
 
-async function measure(folder: string, samples: number): Promise<Timing> {
-  const { authority, close } = await openInstallation(readConfig({ KEYTURN_DATA: folder }));
+async function measure(samples: number): Promise<Timing> {
+  const { authority, close } = await openStore();
   const near: number[] = [];
   const far: number[] = [];
   const BLOCK = 2_000;
@@ -91,5 +90,5 @@ async function measure(folder: string, samples: number): Promise<Timing> {
   };
 }
 
-const [folder = "", samples = "1000000"] = process.argv.slice(2);
-console.log(JSON.stringify(await measure(folder, Number(samples))));
+const [samples = "1000000"] = process.argv.slice(2);
+console.log(JSON.stringify(await measure(Number(samples))));
