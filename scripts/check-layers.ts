@@ -79,7 +79,8 @@ function refuseImport(file: string, layer: string, specifier: string): string | 
     const target = posix.normalize(posix.join(posix.dirname(file), specifier));
     const to = layerOf(target) ?? target;
     if (to === layer) return undefined;
-    if (layer === HOST && to !== "main" && target.startsWith("src/")) return undefined;
+    if (layer === HOST && to !== "main" && (target.startsWith("src/") || target === "package.json"))
+      return undefined;
     if (layer === "sdk") return `the SDK imports nothing outside itself, but ${specifier}`;
     if (layer === "authority") return `the core imports nothing outside itself, but ${specifier}`;
     if (to === "authority" || (layer === "http" && target === SERVED_PAGE)) return undefined;
@@ -222,10 +223,10 @@ export function checkFile(file: string, text: string): Violation[] {
     report(specifier, refuseImport(file, layer, specifier.text));
   });
 
-  // A file in a noun's folder that knows neither the gate nor the store is a noun; one that does is a verb.
+  // A file in a noun's folder that knows neither the gate nor the store, nor who holds both, is a noun; else a verb.
   const isInNounFolder = /^src\/authority\/[^/]+\//.test(file);
   const isNoun =
-    isInNounFolder && !specifiers.some((specifier) => /\/(operation|storage)\.ts$/.test(specifier));
+    isInNounFolder && !specifiers.some((specifier) => /\/(authority|operation|storage)\.ts$/.test(specifier));
   const mayHoldSql = layer === "storage" && !MIGRATIONS_RUNNER.test(file);
   visit(source, (node) => {
     if (layer === "authority" && file !== DIGEST_FILE && isGlobal(node, "Bun")) {

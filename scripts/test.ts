@@ -17,6 +17,11 @@ const TEST_FILES = "{src,sdk,test,scripts,examples,bench}/**/*.test.{ts,tsx}";
 const AFTERWARDS = "test/afterwards/";
 /** Per test. Bun's own limit of 5 s is short for a test that starts servers or does something hundreds of times. */
 const TIMEOUT_MS = 120_000;
+/**
+ * Files that run at once, each worker through several of them. One more than the two cores of the machines this is
+ * tested on: many tests wait for a server, a disk or a lease.
+ */
+const WORKERS = 3;
 /** The flags of `bun test` that take their value as the next argument. */
 const FLAGS_WITH_VALUE = [
   "-t",
@@ -81,7 +86,8 @@ async function runRound(
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
   // Paths that start with "./" are taken as they are; other words would be patterns.
   const paths = files.map((file) => `./${file}`);
-  const child = Bun.spawn([process.execPath, "test", "--timeout", String(TIMEOUT_MS), ...flags, ...paths], {
+  const ways = ["--timeout", String(TIMEOUT_MS), `--parallel=${WORKERS}`, "--no-isolate"];
+  const child = Bun.spawn([process.execPath, "test", ...ways, ...flags, ...paths], {
     cwd: ROOT,
     env: { ...process.env, ...env, ...(process.stderr.isTTY && { FORCE_COLOR: "1" }) },
     stdio: ["ignore", "inherit", "pipe"],
