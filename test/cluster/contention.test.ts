@@ -40,7 +40,7 @@ describe.skipIf(NO_POSTGRES)("R15: of what four processes on one PostgreSQL are 
       expect<readonly unknown[]>(kept).toEqual([answered]);
       expect(await lineageOf(key.id)).toBe(2);
     }
-  }, 120_000);
+  }, 300_000);
 
   test("of 50 who end one rotation, some by completing and some by cancelling, one does", async () => {
     for (let round = 0; round < times(10); round += 1) {
@@ -56,7 +56,7 @@ describe.skipIf(NO_POSTGRES)("R15: of what four processes on one PostgreSQL are 
       const winner = told.findIndex(({ status }) => status === 200) % 2 === 0 ? "complete" : "cancel";
       expect(await operationsOn(rotation)).toEqual(["keys.rotate", `rotations.${winner}`]);
     }
-  }, 120_000);
+  }, 300_000);
 
   test("50 keys of one name and owner are one key", async () => {
     const { ownerId } = await issueAt(cluster.member(0).call, "the owner's first");
@@ -96,7 +96,7 @@ describe.skipIf(NO_POSTGRES)("R15: of what four processes on one PostgreSQL are 
       );
       expect(living).toHaveLength(1);
     }
-  }, 120_000);
+  }, 300_000);
 
   test.each(["create", "rotate"] as const)(
     "a request to %s with one Idempotency-Key is done once, and one of the secrets that it was answered with is good",
@@ -147,7 +147,7 @@ describe.skipIf(NO_POSTGRES)("R15: of what four processes on one PostgreSQL are 
       const usage = await call("GET", `/v1/keys/${id}/usage`);
       expect(usage.body.at("data")).toEqual([{ from: expect.any(String), code: "valid", count: sent }]);
     }
-  }, 120_000);
+  }, 300_000);
 
   const lineageOf = async (key: string) =>
     (

@@ -124,7 +124,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     expect(callers.text).toContain("before");
     // What is left behind serves no more.
     expect((await refusedAt(place)).said).toContain("was moved to PostgreSQL");
-  }, 120_000);
+  }, 300_000);
 
   test("uses on both sides add up: each is counted once", async () => {
     const database = await emptyDatabase();
@@ -150,7 +150,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       `select sum(count) as count from caller_counts where key_id = '${key.id}' and caller = 'n:job'`,
     );
     expect(Number(caller?.count)).toBe(15);
-  }, 120_000);
+  }, 300_000);
 
   test("refuses a database that is not empty, and leaves both as they were", async () => {
     const database = await emptyDatabase();
@@ -184,7 +184,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       env: { KEYTURN_DATABASE_URL: database.url },
     });
     expect(await verify.exited).toBe(0);
-  }, 120_000);
+  }, 300_000);
 
   test("called off it accepts changes at the old place again, and the copy serves nothing", async () => {
     const database = await emptyDatabase();

@@ -135,5 +135,5 @@ describe.skipIf(NO_POSTGRES)("R12: with all of four processes well and under loa
       }),
     );
     expect(alive.flat()).toEqual([]);
-  }, 600_000);
+  }, 1_800_000);
 });

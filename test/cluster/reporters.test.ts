@@ -78,7 +78,7 @@ describe.skipIf(NO_POSTGRES)("four processes on one PostgreSQL", () => {
       await until("it is over", async () => (await stateOf(rotation)) === "closed");
       expect(await stepsOf(rotation)).toEqual(STEPS);
     }
-  }, 180_000);
+  }, 300_000);
 
   test("adopt nothing while one of them is silent, for it may have seen the old key; and adopt it when that one has told", async () => {
     const silent = cluster.member(PROCESSES - 1);
@@ -94,7 +94,7 @@ describe.skipIf(NO_POSTGRES)("four processes on one PostgreSQL", () => {
     } finally {
       silent.wire.mend();
     }
-  }, 120_000);
+  }, 300_000);
 
   test("watch anew for a whole quiet period after one was killed: what that one saw last, nobody knows", async () => {
     const victim = PROCESSES - 2;
@@ -119,7 +119,7 @@ describe.skipIf(NO_POSTGRES)("four processes on one PostgreSQL", () => {
       [rotation],
     );
     expect(Number(adopted?.at)).toBeGreaterThanOrEqual(Number(session?.ended_at) + QUIET_MS);
-  }, 120_000);
+  }, 300_000);
 });
 
 async function allHaveTold(cluster: Cluster, at: number): Promise<void> {

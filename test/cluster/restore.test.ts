@@ -144,7 +144,7 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
         }
         await checkCluster(cluster);
       });
-    }, 120_000);
+    }, 300_000);
 
     if (!way.isTold) return;
     test("is not served without one, before somebody answers for what is lost", async () => {
@@ -161,7 +161,7 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
         const told = await cluster.member(0).call("GET", "/v1/audit?operation=restore.accept-loss");
         expect(told.body.at("data")).toHaveLength(1);
       });
-    }, 120_000);
+    }, 300_000);
   });
 });
 

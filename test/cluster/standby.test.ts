@@ -88,7 +88,7 @@ describe.skipIf(NO_POSTGRES)("R14: failover, as docs/postgresql.md describes the
       await cluster.again(1, { KEYTURN_WITNESS_FILE: "" });
       expect(await verdictsAt(cluster, cluster.member(1), sample)).toEqual(ALL_REVOKED);
     });
-  }, 240_000);
+  }, 300_000);
 
   test("while the synchronous standby is away no change is told as made, and verification goes on", async () => {
     await withStandby(async ({ primary, standby, cluster }) => {
@@ -116,7 +116,7 @@ describe.skipIf(NO_POSTGRES)("R14: failover, as docs/postgresql.md describes the
         });
       await checkCluster(cluster);
     });
-  }, 240_000);
+  }, 300_000);
 
   test("to a standby that lacks acknowledged entries: the processes that saw them accept no change and judge nothing but static keys, and no start succeeds", async () => {
     await withStandby(async ({ primary, standby, cluster }) => {
@@ -162,7 +162,7 @@ describe.skipIf(NO_POSTGRES)("R14: failover, as docs/postgresql.md describes the
       const ignorant = await refusedAt(newPlace("ignorant", { KEYTURN_WITNESS_FILE: "" }), url);
       expect(ignorant.said).toContain("keyturn restore");
     });
-  }, 240_000);
+  }, 300_000);
 });
 
 const KINDS = ["strict", "bounded", "static"] as const;

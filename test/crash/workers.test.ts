@@ -84,7 +84,7 @@ test(`R14: kill -9 of workers under load, ${ROUNDS} times: the others go on, no 
   // A load that is refused would prove nothing.
   expect(acknowledged).toBeGreaterThan(ROUNDS * 5);
   expect(refused).toEqual([]);
-}, 600_000);
+}, 900_000);
 
 async function serveAgain(gone: Served, place: Place): Promise<Served> {
   await until("no worker is left", () => workersOf(gone).every(({ pid }) => !isAlive(pid)));
