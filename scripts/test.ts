@@ -5,8 +5,10 @@
  *     npm test -- rotations           the files whose path contains "rotations"
  *     npm test -- keys -t "revoked"   and of those the tests whose name matches; any flag of `bun test` will do
  *
- * Two rounds: `test/afterwards/` runs when all else has finished, because it searches what the other tests left in
- * KEYTURN_TEST_TRACES (databases, logs, backups) for secrets. That directory is removed when all passed.
+ * Three rounds. Tests of several processes that must keep up with each other run by themselves: on a machine that other
+ * tests keep busy, a process that is late is no fault. `test/afterwards/` runs when all else has finished, because it
+ * searches what the other tests left in KEYTURN_TEST_TRACES (databases, logs, backups) for secrets. That directory is
+ * removed when all passed.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,14 +16,12 @@ import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "..");
 const TEST_FILES = "{src,sdk,test,scripts,examples,bench}/**/*.test.{ts,tsx}";
+const BY_THEMSELVES = ["test/cluster/", "test/crash/", "test/host/workers"];
 const AFTERWARDS = "test/afterwards/";
 /** Per test. Bun's own limit of 5 s is short for a test that starts servers or does something hundreds of times. */
 const TIMEOUT_MS = 120_000;
-/**
- * Files that run at once, each worker through several of them. One more than the two cores of the machines this is
- * tested on: many tests wait for a server, a disk or a lease.
- */
-const WORKERS = 3;
+/** Files of the first round that run at once: many tests wait for a server, a disk or a lease. */
+const WORKERS = 2;
 /** The flags of `bun test` that take their value as the next argument. */
 const FLAGS_WITH_VALUE = [
   "-t",
@@ -80,13 +80,15 @@ export function splitArguments(args: readonly string[]): { words: string[]; flag
 
 async function runRound(
   files: readonly string[],
+  workers: number,
   flags: readonly string[],
   env: Record<string, string>,
 ): Promise<Counts> {
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
   // Paths that start with "./" are taken as they are; other words would be patterns.
   const paths = files.map((file) => `./${file}`);
-  const ways = ["--timeout", String(TIMEOUT_MS), `--parallel=${WORKERS}`, "--no-isolate"];
+  const atOnce = workers > 1 ? [`--parallel=${workers}`, "--no-isolate"] : [];
+  const ways = ["--timeout", String(TIMEOUT_MS), ...atOnce];
   const child = Bun.spawn([process.execPath, "test", ...ways, ...flags, ...paths], {
     cwd: ROOT,
     env: { ...process.env, ...env, ...(process.stderr.isTTY && { FORCE_COLOR: "1" }) },
@@ -113,21 +115,19 @@ if (import.meta.main) {
   const traces = process.env.KEYTURN_TEST_TRACES ?? mkdtempSync(join(tmpdir(), "keyturn-test-"));
   const env = { KEYTURN_TEST_TRACES: traces };
 
-  const first = await runRound(
-    files.filter((file) => !file.startsWith(AFTERWARDS)),
-    flags,
-    env,
-  );
-  const last = await runRound(
-    files.filter((file) => file.startsWith(AFTERWARDS)),
-    flags,
-    env,
-  );
-  const counts = {
-    passed: first.passed + last.passed,
-    failed: first.failed + last.failed,
-    skipped: first.skipped + last.skipped,
-  };
+  const isLast = (file: string) => file.startsWith(AFTERWARDS);
+  const isAlone = (file: string) => BY_THEMSELVES.some((start) => file.startsWith(start));
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [round, workers] of [
+    [files.filter((file) => !isLast(file) && !isAlone(file)), WORKERS],
+    [files.filter(isAlone), 1],
+    [files.filter(isLast), 1],
+  ] as const) {
+    const { passed, failed, skipped } = await runRound(round, workers, flags, env);
+    counts.passed += passed;
+    counts.failed += failed;
+    counts.skipped += skipped;
+  }
 
   const good = counts.failed === 0 && counts.passed > 0;
   if (own && good) rmSync(traces, { recursive: true, force: true });
