@@ -3,12 +3,13 @@ import { spawnSync } from "node:child_process";
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Cluster, type Member, startCluster, verdictAt } from "../support/cluster.ts";
-import { newSample, REVOKED, type Sample } from "../support/held.ts";
 import { refusedAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
 import { asSuperuser, NO_POSTGRES } from "../support/postgres.ts";
 import { type PostgresServer, postgresPrograms, startPostgresServer } from "../support/postgres-server.ts";
+import { newSample, REVOKED, type Sample } from "../support/through-fault.ts";
 import { cleanUp, newFolder } from "../support/traces.ts";
+import { until } from "../support/until.ts";
 import { checkCluster } from "./stored.ts";
 
 afterAll(cleanUp);
@@ -107,7 +108,10 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
     const cluster = await startCluster(2, { databaseUrl: `${server.url}/${database}` });
     try {
       const sample = await newSample(cluster, "revoked after the backup");
-      await Bun.sleep(2_500);
+      await until("which database this is has been noted", async () => {
+        const noted = await cluster.query("select seq from audit_entries where operation = 'database.note'");
+        return noted.length > 0;
+      });
       await stopAll(cluster);
       const restore = await way.save(server, database);
       for (const index of cluster.members().keys()) await cluster.again(index);

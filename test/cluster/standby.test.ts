@@ -1,13 +1,13 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { type Cluster, startCluster, verdictAt } from "../support/cluster.ts";
 import { IS_FULL_RUN } from "../support/counts.ts";
-import { newSample, type Sample } from "../support/held.ts";
 import { newPlace, refusedAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
 import { NO_POSTGRES } from "../support/postgres.ts";
 import { type PostgresServer, startPostgresServer } from "../support/postgres-server.ts";
 import { randomFrom, SEED } from "../support/random.ts";
 import { makeSynchronous, promote, startStandby, stopHearing } from "../support/standby.ts";
+import { newSample, type Sample } from "../support/through-fault.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
 import { allReady, countsOf, lookAfter, newLoad, working } from "./load.ts";
