@@ -267,6 +267,9 @@ async function writeBare(
   }
   if (!("KEYTURN_DATABASE_URL" in place)) throw new Error("a store of PostgreSQL has a URL");
   const pool = new Pool({ connectionString: place.KEYTURN_DATABASE_URL, max: AT_ONCE, pipeline: true });
+  // The server is stopped at the end of the run, whoever is still connected.
+  pool.on("error", () => undefined);
+  pool.on("connect", (client) => void client.on("error", () => undefined));
   await pool.query(MAKE_NOTES);
   let next = 0;
   const spent = await time(() =>
