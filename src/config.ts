@@ -198,7 +198,7 @@ export function readConfig(environment: Environment): Config {
     dataFolder: env.KEYTURN_DATA,
     database: databaseOf(env),
     workers: env.KEYTURN_WORKERS,
-    processName: env.KEYTURN_PROCESS_NAME ?? `${hostname()}:${env.KEYTURN_PORT}`,
+    processName: env.KEYTURN_PROCESS_NAME ?? defaultName(env),
     boundedSeconds: env.KEYTURN_BOUNDED_CEILING,
     publicUrl: env.KEYTURN_PUBLIC_URL ?? null,
     format: {
@@ -216,6 +216,20 @@ export function readConfig(environment: Environment): Config {
     logLevel: env.KEYTURN_LOG_LEVEL,
     tls,
   };
+}
+
+/** One address and port is served by one server; of several on free ports none may take another one's name. */
+function defaultName(env: z.output<typeof schema>): string {
+  const isAmongOthers = env.KEYTURN_DATABASE_URL !== undefined;
+  const place = isAmongOthers && env.KEYTURN_PORT === 0 ? `0#${process.pid}` : env.KEYTURN_PORT;
+  return `${hostname()}:${place}`;
+}
+
+/** Where a database is, for a log: never with what opens it. */
+export function placeOf({ database, dataFolder }: Pick<Config, "database" | "dataFolder">): string {
+  if (database === null) return dataFolder;
+  const { host, pathname } = new URL(database.url);
+  return `postgres://${host}${pathname}`;
 }
 
 function databaseOf(env: z.output<typeof schema>): DatabaseConfig | null {

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { type Config, unknownVariables } from "../config.ts";
+import { type Config, placeOf, unknownVariables } from "../config.ts";
 import { createClosing } from "./closing.ts";
 import { provideFirstKey } from "./first-key.ts";
 import { createLog } from "./log.ts";
@@ -40,7 +40,7 @@ async function serveAlone(config: Config, version: string, log: Logger): Promise
     closing.add(serving.stop);
     if (!(await provideFirstKey(authority, config, config.publicUrl ?? serving.url)))
       log.info("no root key yet; another process that has just started says how to get it");
-    log.info({ url: serving.url, data: config.dataFolder, version }, "ready");
+    log.info({ url: serving.url, data: placeOf(config), version }, "ready");
     return closing.close;
   } catch (error) {
     await closing.close();

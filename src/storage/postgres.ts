@@ -1,15 +1,8 @@
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  type Driver,
-  Kysely,
-  PostgresAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-} from "kysely";
+import { Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
 import { type ClientConfig, Pool as PgPool, type PoolClient } from "pg";
 import { assert } from "../authority/errors.ts";
 import type { Seconds } from "../authority/time.ts";
+import { driverOver } from "./driver.ts";
 import { POSTGRES_TYPES, storable } from "./engine.ts";
 import { faultIn, isStale, outcomeUnknown, unavailable } from "./postgres-faults.ts";
 import { runStraight } from "./prepared.ts";
@@ -188,7 +181,7 @@ function kyselyOn<Tables>(lend: <T>(work: (session: Session) => Promise<T>) => P
     lend((session) => session.run(sql, parameters, prepared));
   const db = new Kysely<Tables>({
     dialect: {
-      createDriver: () => driverOver(run),
+      createDriver: () => driverOver((sql, parameters) => run(sql, parameters, false)),
       createQueryCompiler: () => new PostgresQueryCompiler(),
       createAdapter: () => new PostgresAdapter(),
       createIntrospector: (db) => new PostgresIntrospector(db),
@@ -196,32 +189,6 @@ function kyselyOn<Tables>(lend: <T>(work: (session: Session) => Promise<T>) => P
   });
   runStraight(db, (sql, parameters) => run(sql, parameters, true));
   return db;
-}
-
-function driverOver(
-  run: (sql: string, parameters: readonly unknown[], prepared: boolean) => Promise<readonly unknown[]>,
-): Driver {
-  const connection: DatabaseConnection = {
-    executeQuery: async <Row>({ sql, parameters }: CompiledQuery) => ({
-      // What the columns hold is checked where rows become things of the domain.
-      rows: (await run(sql, parameters, false)) as Row[],
-    }),
-    streamQuery: () => {
-      throw new Error("Lists are read in pages, not streamed.");
-    },
-  };
-  const noTransactions = async () => {
-    throw new Error("Changes pass transactionsOver.");
-  };
-  return {
-    init: async () => undefined,
-    acquireConnection: async () => connection,
-    releaseConnection: async () => undefined,
-    beginTransaction: noTransactions,
-    commitTransaction: noTransactions,
-    rollbackTransaction: noTransactions,
-    destroy: async () => undefined,
-  };
 }
 
 /**

@@ -99,6 +99,21 @@ describe("the embedded store", () => {
     await storage.close();
   });
 
+  test("closed for a move, takes no change but the one that opens it, also of a process that has not heard of it", async () => {
+    const folder = fresh();
+    const [one, other] = [openSqliteStorage(folder), openSqliteStorage(folder)];
+    await one.change((tx) => tx.facts.set("closed", "moving"));
+    for (const storage of [one, other])
+      expect(await storage.change((tx) => appendEntry(tx)).catch((error: unknown) => error)).toMatchObject({
+        code: "storage_unavailable",
+      });
+    expect((await one.read.audit.head()).seq).toBe(0);
+    await other.change((tx) => tx.facts.set("closed", null));
+    await one.change((tx) => appendEntry(tx));
+    expect((await one.read.audit.head()).seq).toBe(1);
+    for (const storage of [one, other]) await storage.close();
+  });
+
   test("serves one process at a time from a folder, and the next as soon as it is free", () => {
     const folder = fresh();
     const lock = lockFolder(folder);

@@ -1,14 +1,7 @@
 import { Database, type SQLQueryBindings, type Statement } from "bun:sqlite";
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  type Driver,
-  Kysely,
-  SqliteAdapter,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-} from "kysely";
+import { Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from "kysely";
 import { Refusal } from "../authority/errors.ts";
+import { driverOver } from "./driver.ts";
 import { runStraight } from "./prepared.ts";
 
 /** Which durability a file gets: FULL survives a power cut, NORMAL may lose the newest transactions to one. */
@@ -94,34 +87,6 @@ function rememberedStatements(file: Database): Statements {
   return {
     run: (sql, parameters) => statementFor(sql).all(...(parameters as readonly SQLQueryBindings[])),
     forget,
-  };
-}
-
-/**
- * One connection for everybody; transactions are those of `transactionsOn`. Kysely's own driver for SQLite waits for a
- * lock at each statement and counts changed rows in bigints, which nobody asks for: without both, issuing a key took a
- * tenth less.
- */
-function driverOver(run: Statements["run"]): Driver {
-  const connection: DatabaseConnection = {
-    executeQuery: async <Row>({ sql, parameters }: CompiledQuery) => ({
-      rows: run(sql, parameters) as Row[],
-    }),
-    streamQuery: () => {
-      throw new Error("Lists are read in pages, not streamed.");
-    },
-  };
-  const noTransactions = async () => {
-    throw new Error("Changes pass transactionsOn.");
-  };
-  return {
-    init: async () => undefined,
-    acquireConnection: async () => connection,
-    releaseConnection: async () => undefined,
-    beginTransaction: noTransactions,
-    commitTransaction: noTransactions,
-    rollbackTransaction: noTransactions,
-    destroy: async () => undefined,
   };
 }
 

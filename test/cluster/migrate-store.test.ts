@@ -164,6 +164,19 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       expect((await call("POST", "/v1/service-accounts", { body: { name: "goes on" } })).status).toBe(201);
   }, 60_000);
 
+  test("calls nothing off where nothing is being moved, and touches no database that is open for changes", async () => {
+    const place = newPlace("not-moving");
+    const old = await serve(place);
+    const empty = move(place, (await emptyDatabase()).url, "--cancel");
+    expect([await empty.exited, empty.errors()]).toEqual([1, expect.stringContaining("not being moved")]);
+    const database = await emptyDatabase();
+    const inUse = await serve(newPlace("open"), { KEYTURN_DATABASE_URL: database.url });
+    const taken = move(place, database.url, "--cancel");
+    expect([await taken.exited, taken.errors()]).toEqual([1, expect.stringContaining("no move to call off")]);
+    for (const { call } of [inUse, old])
+      expect((await call("POST", "/v1/service-accounts", { body: { name: "goes on" } })).status).toBe(201);
+  }, 300_000);
+
   test("killed at any moment it can be run again, and takes no change at two places meanwhile", async () => {
     const database = await emptyDatabase();
     const place = newPlace("moving-killed");

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   ConfigError,
   type Environment,
+  placeOf,
   readConfig,
   SERVER_VARIABLES,
   unknownVariables,
@@ -188,6 +189,20 @@ describe("settings", () => {
       expect.stringContaining("KEYTURN_WORKERS"),
     ]);
     expect(problemsOf({ ...database, KEYTURN_WORKERS: "1" })).toEqual([]);
+  });
+
+  test("processes on free ports of one PostgreSQL do not take each other's name", () => {
+    const name = (env: Record<string, string>) => readConfig(env).processName;
+    const database = { KEYTURN_DATABASE_URL: "postgres://db/keyturn" };
+    expect(name({ ...database, KEYTURN_PORT: "0" })).toEndWith(`:0#${process.pid}`);
+    expect(name({ ...database, KEYTURN_PORT: "1" })).toEndWith(":1");
+    expect(name({ ...database, KEYTURN_PORT: "0", KEYTURN_PROCESS_NAME: "one" })).toBe("one");
+  });
+
+  test("the log tells where the database is, and never what opens it", () => {
+    const database = { KEYTURN_DATABASE_URL: "postgres://user:a-password@db:5433/keyturn?sslmode=require" };
+    expect(placeOf(readConfig(database))).toBe("postgres://db:5433/keyturn");
+    expect(placeOf(readConfig({ KEYTURN_DATA: "/data" }))).toBe("/data");
   });
 
   test("a name that is almost one of ours is told", () => {
