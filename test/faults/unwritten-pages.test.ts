@@ -76,11 +76,12 @@ test.skipIf(shim === null)(
     const random = randomFrom(SEED);
     for (let round = 0; round < times(10); round += 1) {
       const recorder = startRecorder("unwritten-journal");
-      const nth = 20 + Math.floor(random() * 40);
+      // After about 60 the journal is folded into the database, and a sync that fails there is no change's.
+      const nth = 20 + Math.floor(random() * 30);
       const { served, call } = await recorder.serve(shim?.failing({ name: "/keyturn.db-wal", nth }));
       const { ownerId } = await issueAt(call, "owner");
       let code: string | undefined;
-      for (let n = 0; code === undefined; n += 1)
+      for (let n = 0; code === undefined && n < nth; n += 1)
         code = (await call("POST", "/v1/keys", { body: { name: `key ${n}`, owner_id: ownerId } })).code;
       expect(code).toBe("outcome_unknown");
       await kill(served);
