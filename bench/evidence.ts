@@ -30,7 +30,6 @@ const COLUMNS = {
 } as const;
 type Table = keyof typeof COLUMNS;
 const TABLES = Object.keys(COLUMNS) as Table[];
-const widthOf = (table: Table) => COLUMNS[table].split(", ").length;
 
 /** One row for each table, as plain as it gets. */
 function rowFor(table: Table, id: string): readonly (string | number)[] {
@@ -52,10 +51,14 @@ interface Floor {
   close(): Promise<void>;
 }
 
-function insertInto(table: Table): string {
-  const slots = Array.from({ length: widthOf(table) }, (_, at) => `$${at + 1}`);
-  return `insert into bare_${table} (${namesOf(table)}) values (${slots.join(", ")})`;
+function insertInto(table: Table, source: (types: readonly string[]) => string): string {
+  const types = COLUMNS[table].split(", ").map((column) => column.split(" ")[1] ?? "");
+  return `insert into bare_${table} (${namesOf(table)}) ${source(types)}`;
 }
+
+const oneRow = (types: readonly string[]) => `values (${types.map((_, at) => `$${at + 1}`).join(", ")})`;
+const lists = (types: readonly string[]) =>
+  `select * from unnest(${types.map((type, at) => `$${at + 1}::${type}[]`).join(", ")})`;
 
 function makeTable(table: Table): string {
   return `create table bare_${table} (${COLUMNS[table]}, row_id text primary key default (${DATABASE_URL === undefined ? "hex(randomblob(16))" : "gen_random_uuid()::text"}))`;
@@ -70,11 +73,11 @@ async function openFloor(): Promise<Floor> {
       write: async (ids) => {
         await Promise.all([
           client.query("begin"),
-          ...ids.flatMap((id) =>
-            TABLES.map((table) =>
-              client.query({ name: table, text: insertInto(table), values: [...rowFor(table, id)] }),
-            ),
-          ),
+          ...TABLES.map((table) => {
+            const rows = ids.map((id) => rowFor(table, id));
+            const values = (rows[0] ?? []).map((_, at) => rows.map((row) => row[at]));
+            return client.query({ name: table, text: insertInto(table, lists), values });
+          }),
           client.query("commit"),
         ]);
       },
@@ -85,7 +88,7 @@ async function openFloor(): Promise<Floor> {
   for (const table of TABLES) file.run(makeTable(table));
   const statements = TABLES.map((table) => ({
     table,
-    statement: file.query(insertInto(table)),
+    statement: file.query(insertInto(table, oneRow)),
   }));
   return {
     write: async (ids) => {

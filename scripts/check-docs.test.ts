@@ -6,6 +6,7 @@ import {
   checkGlossary,
   checkLinks,
   commandBlocks,
+  testsNamedIn,
   variablesIn,
 } from "./check-docs.ts";
 import { type Page, readPage } from "./markdown.ts";
@@ -69,6 +70,21 @@ test("environment variables are found whole, and a pattern is none", () => {
   expect(variablesIn("`KEYTURN_PORT`, KEYTURN_PORT; KEYTURN_* and KEYTURN_TEST_* ${KEYTURN_URL}/x")).toEqual([
     "KEYTURN_PORT",
     "KEYTURN_URL",
+  ]);
+});
+
+test("tests that comments name are found with their line, and what code names is none", () => {
+  const source = [
+    "/**",
+    " * Never (test/host/stop.test.ts; src/storage/move.test.ts).",
+    " */",
+    "import x from 'test/host/other.test.ts';",
+    "  // Test: test/cli/host.txt.",
+  ].join("\n");
+  expect(testsNamedIn(source)).toEqual([
+    { line: 2, path: "test/host/stop.test.ts" },
+    { line: 2, path: "src/storage/move.test.ts" },
+    { line: 5, path: "test/cli/host.txt" },
   ]);
 });
 

@@ -1,6 +1,7 @@
 /**
  * Holds the documentation to the code: links and fragments resolve, command blocks are such that `npm test` can run
- * them, and environment variables, refusal codes, verdict codes and the domain's words are the same on both sides.
+ * them, and environment variables, refusal codes, verdict codes and the domain's words are the same on both sides. And
+ * holds the comments of the source to the tests that they name.
  * Prints each difference as `file:line: what`.
  */
 import { existsSync, readFileSync } from "node:fs";
@@ -160,6 +161,23 @@ function missing(file: string, what: string): Finding {
   return { file, line: 1, what: `no such file; it should hold ${what}` };
 }
 
+/** Every test that a comment of source names by its path: what holds a promise must be there to be read. */
+export function testsNamedIn(source: string): { readonly line: number; readonly path: string }[] {
+  return source.split("\n").flatMap((text, i) => {
+    const comment = text.match(/^\s*(?:\/\/|\/?\*).*/)?.[0] ?? "";
+    const paths = comment.match(/\b(?:src|test|sdk)\/[\w./-]+\.(?:test\.ts|txt)\b/g) ?? [];
+    return paths.map((path) => ({ line: i + 1, path }));
+  });
+}
+
+function checkTestsNamed(): Finding[] {
+  return filesLike("{src,sdk}/**/*.ts").flatMap((file) =>
+    testsNamedIn(read(file) ?? "")
+      .filter(({ path }) => !existsSync(join(ROOT, path)))
+      .map(({ line, path }) => ({ file, line, what: `there is no test ${path}` })),
+  );
+}
+
 /** The array that a module exports under a name, or a finding that says why not. */
 async function exportedCodes(file: string, name: string): Promise<readonly string[] | Finding> {
   if (!existsSync(join(ROOT, file))) return missing(file, name);
@@ -247,6 +265,7 @@ if (import.meta.main) {
     ...checkLinks(pages),
     ...checkCommandBlocks(pages),
     ...checkVariables(pages),
+    ...checkTestsNamed(),
     ...(await checkCodesOfCode(pages)),
     ...(glossary === undefined ? [] : checkGlossary(glossary)),
   ];

@@ -21,6 +21,11 @@ describe("the counts of a test run", () => {
   test("say failed when the exit code does and no test did", () => {
     expect(countsOf(" 1 pass\n 0 fail\nRan 1 test across 1 file. [1ms]", 1).failed).toBe(1);
   });
+  test("are none where no test has the name that was asked for", () => {
+    const output =
+      'a.test.ts:\n\n\u001b[31merror\u001b[0m: regex "revoked" matched 0 tests. Searched 1 file (skipping 7 tests) [9.00ms]\n';
+    expect(countsOf(output, 1)).toEqual({ passed: 0, failed: 0, skipped: 0 });
+  });
   test("do not take a test's own output for the summary", () => {
     expect(countsOf(` 99 pass\n${"noise\n".repeat(20)}${SUMMARY}`, 1).passed).toBe(2);
   });

@@ -41,10 +41,13 @@ export interface Counts {
 
 /**
  * Reads the counts from what `bun test` printed. A run without a summary has crashed, and one that exits non-zero with
- * no failed test failed outside of any: both count as one failure.
+ * no failed test failed outside of any: both count as one failure. With `-t`, a round in which no test has such a name is
+ * none: Bun says so in place of a summary, and exits non-zero.
  */
 export function countsOf(output: string, exitCode: number): Counts {
   const lines = Bun.stripANSI(output).split("\n");
+  if (/^error: regex .* matched 0 tests\./.test(lines.findLast((line) => line.trim() !== "") ?? ""))
+    return { passed: 0, failed: 0, skipped: 0 };
   const end = lines.findLastIndex((line) => /^Ran \d+ tests? across \d+ files?\./.test(line));
   const summary = end < 0 ? [] : lines.slice(Math.max(0, end - 10), end);
   const count = (word: string) =>

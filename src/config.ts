@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { z } from "zod";
 import { canonicalBlock } from "./authority/access/addresses.ts";
 import type { AddressKept } from "./authority/callers/caller.ts";
+import { LONGEST_FLUSH_SECONDS } from "./authority/callers/recorder.ts";
 import { BOUNDED_SECONDS } from "./authority/freshness.ts";
 import { isBrand, isRegion, type SecretFormat } from "./authority/secret.ts";
 import { parseSpan, type Seconds } from "./authority/time.ts";
@@ -70,14 +71,14 @@ export interface Config {
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null;
 }
 
-/** A PostgreSQL server, and how long it is waited for. */
+/** A PostgreSQL server, and how long it is waited for. What is absent is the storage's to say. */
 export interface DatabaseConfig {
   readonly url: string;
-  readonly poolSize: number;
-  readonly connectTimeoutSeconds: Seconds;
-  readonly statementTimeoutSeconds: Seconds;
+  readonly poolSize: number | undefined;
+  readonly connectTimeoutSeconds: Seconds | undefined;
+  readonly statementTimeoutSeconds: Seconds | undefined;
   /** How long a start waits for a database that is not there yet. */
-  readonly startTimeoutSeconds: Seconds;
+  readonly startTimeoutSeconds: Seconds | undefined;
 }
 
 /** The settings are wrong; every problem is named, with its variable. */
@@ -97,17 +98,14 @@ const list = z.string().transform((text) =>
     .map((part) => part.trim())
     .filter((part) => part !== ""),
 );
-const span = (least: Seconds, most: Seconds, otherwise: Seconds) =>
-  z
-    .string()
-    .transform((text, context) => {
-      const parsed = parseSpan(text);
-      if (parsed.ok && parsed.seconds >= least && parsed.seconds <= most) return parsed.seconds;
-      const message = parsed.ok ? `must be ${least}s to ${most}s` : parsed.message;
-      context.addIssue({ code: "custom", message });
-      return otherwise;
-    })
-    .default(otherwise);
+const span = (least: Seconds, most: Seconds) =>
+  z.string().transform((text, context) => {
+    const parsed = parseSpan(text);
+    if (parsed.ok && parsed.seconds >= least && parsed.seconds <= most) return parsed.seconds;
+    const message = parsed.ok ? `must be ${least}s to ${most}s` : parsed.message;
+    context.addIssue({ code: "custom", message });
+    return least;
+  });
 const brand = z.string().refine(isBrand, "must be 1 to 16 of a-z 0-9, starting with a letter");
 
 const schema = z.object({
@@ -134,17 +132,17 @@ const schema = z.object({
     )
     .default([]),
   KEYTURN_CALLER_ADDRESS: z.enum(["full", "prefix", "none"], "must be full, prefix or none").default("full"),
-  KEYTURN_FLUSH_INTERVAL: span(1, 60, 1),
-  KEYTURN_BOUNDED_CEILING: span(2, 60, BOUNDED_SECONDS),
+  KEYTURN_FLUSH_INTERVAL: span(1, LONGEST_FLUSH_SECONDS).default(1),
+  KEYTURN_BOUNDED_CEILING: span(2, 60).default(BOUNDED_SECONDS),
   KEYTURN_DATABASE_URL: z
     .string()
     .regex(/^postgres(ql)?:\/\//, "must start with postgres://")
     .refine((text) => URL.canParse(text), "must be a URL")
     .optional(),
-  KEYTURN_DATABASE_POOL: z.coerce.number("must be a number").int().min(2).max(200).default(10),
-  KEYTURN_DATABASE_CONNECT_TIMEOUT: span(1, 60, 5),
-  KEYTURN_DATABASE_STATEMENT_TIMEOUT: span(1, 300, 10),
-  KEYTURN_DATABASE_START_TIMEOUT: span(1, 3600, 30),
+  KEYTURN_DATABASE_POOL: z.coerce.number("must be a number").int().min(2).max(200).optional(),
+  KEYTURN_DATABASE_CONNECT_TIMEOUT: span(1, 60).optional(),
+  KEYTURN_DATABASE_STATEMENT_TIMEOUT: span(1, 300).optional(),
+  KEYTURN_DATABASE_START_TIMEOUT: span(1, 3600).optional(),
   KEYTURN_WORKERS: z.coerce.number("must be a number").int().min(1).max(64, "must be at most 64").default(1),
   KEYTURN_PROCESS_NAME: z
     .string()

@@ -1,4 +1,10 @@
-import { type CallOptions, createTransport, type Outgoing, type TransportOptions } from "./transport.ts";
+import {
+  type CallOptions,
+  createTransport,
+  type Outgoing,
+  TIMEOUT_SECONDS,
+  type TransportOptions,
+} from "./transport.ts";
 import type {
   Account,
   AnswerOf,
@@ -32,10 +38,6 @@ type RotationQuery = QueryOf<"get", "/v1/rotations">;
 type AuditQuery = QueryOf<"get", "/v1/audit">;
 type PageQuery = QueryOf<"get", "/v1/accounts">;
 type Force = { readonly force?: boolean | undefined };
-type VerifyOptions = CallOptions & {
-  /** The sequence number that the verdicts must take into account; they are `stale` when they can't. */
-  readonly atLeast?: number | undefined;
-};
 
 /** Of changes that can be waited for. */
 export interface WaitOptions extends CallOptions {
@@ -46,8 +48,8 @@ export interface WaitOptions extends CallOptions {
   readonly wait?: "all" | undefined;
 }
 
-/** A little longer than the server itself waits. */
-const WAIT_SECONDS = 95;
+/** As a change, and the longest ceiling. */
+const WAIT_SECONDS = TIMEOUT_SECONDS.change + 65;
 
 function patient(options: WaitOptions | undefined): CallOptions | undefined {
   if (options?.wait === undefined) return options;
@@ -185,12 +187,10 @@ export function createClient(clientOptions: ClientOptions) {
         call("post", "/v1/keys/verify", { body, repeats: "verify", options }),
       /** Up to 100 at once; the verdicts come in the same order. */
       verifyBatch: async (
-        keys: BodyOf<"post", "/v1/keys/verify/batch">["keys"],
-        options?: VerifyOptions,
-      ): Promise<readonly Verdict[]> => {
-        const body = { keys, at_least: options?.atLeast };
-        return (await call("post", "/v1/keys/verify/batch", { body, repeats: "verify", options })).results;
-      },
+        body: BodyOf<"post", "/v1/keys/verify/batch">,
+        options?: CallOptions,
+      ): Promise<readonly Verdict[]> =>
+        (await call("post", "/v1/keys/verify/batch", { body, repeats: "verify", options })).results,
       callers: (id: string, options?: CallOptions) =>
         call("get", "/v1/keys/{id}/callers", { params: { id }, repeats: "read", options }),
       usage: (id: string, query?: QueryOf<"get", "/v1/keys/{id}/usage">, options?: CallOptions) =>
@@ -241,11 +241,13 @@ export function createClient(clientOptions: ClientOptions) {
         walk<AuditEntry, AuditQuery>(listAudit, query, options),
     },
 
-    /** The processes that serve, and how far each has followed the log. For the operator's account. */
-    cluster: (options?: CallOptions) => call("get", "/v1/cluster", { repeats: "read", options }),
-    /** Takes a process that died without a word off that list. Refused with `process_alive` while it is heard of. */
-    forgetProcess: (name: string, options?: CallOptions) =>
-      call("delete", "/v1/cluster/processes/{name}", { params: { name }, repeats: "change", options }),
+    cluster: {
+      /** The processes that serve, and how far each has followed the log. For the operator's account. */
+      read: (options?: CallOptions) => call("get", "/v1/cluster", { repeats: "read", options }),
+      /** Takes a process that died without a word off that list. Refused with `process_alive` while it is heard of. */
+      forget: (name: string, options?: CallOptions) =>
+        call("delete", "/v1/cluster/processes/{name}", { params: { name }, repeats: "change", options }),
+    },
   };
 }
 

@@ -1009,6 +1009,8 @@ export interface components {
                 readonly version: string;
                 /** Format: date-time */
                 readonly started_at: string;
+                /** @description Its own ceiling for `bounded` keys; all should have one. */
+                readonly bounded_ceiling_seconds: number;
                 readonly applied_seq: number;
                 /** @description Entries that it had not applied when it last told. */
                 readonly behind: number;

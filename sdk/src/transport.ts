@@ -12,7 +12,10 @@ export interface TransportOptions {
   readonly caller?: string | undefined;
   /** In place of the global `fetch`. */
   readonly fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
-  /** How long one try may take until its answer is read; 10 unless said. */
+  /**
+   * How long one try may take until its answer is read. Unless said: 10 for a verification, 20 for a reading, and 60 for a
+   * change, which is longer than a server with default settings takes to say why it can't.
+   */
   readonly timeoutSeconds?: number | undefined;
   /** How often what may be repeated is tried again; 2 unless said. */
   readonly retries?: number | undefined;
@@ -55,7 +58,13 @@ export interface Outgoing {
 /** Sends one call and gives the body of its good answer, parsed. Throws `KeyturnError`, or the reason of your signal. */
 export type Send = (outgoing: Outgoing) => Promise<unknown>;
 
-const TIMEOUT_SECONDS = 10;
+/** Longer than a server with default settings takes to say that it can't. */
+export const TIMEOUT_SECONDS: Readonly<Record<Repeats, number>> = {
+  verify: 10,
+  read: 20,
+  create: 60,
+  change: 60,
+};
 const RETRIES = 2;
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 2_000;
@@ -78,7 +87,8 @@ export function createTransport(options: TransportOptions): Send {
   }
 
   async function once(outgoing: Outgoing, url: string, idempotencyKey: string | undefined): Promise<unknown> {
-    const seconds = outgoing.options?.timeoutSeconds ?? options.timeoutSeconds ?? TIMEOUT_SECONDS;
+    const seconds =
+      outgoing.options?.timeoutSeconds ?? options.timeoutSeconds ?? TIMEOUT_SECONDS[outgoing.repeats];
     const headers = await headersOf(outgoing, idempotencyKey);
     return withinTime(seconds, outgoing.options?.signal, base.origin, async (signal) => {
       const response = await fetching(url, {

@@ -23,9 +23,10 @@ beforeAll(async () => {
     publicUrl: null,
     trustedProxies: [],
     servesMetrics: true,
+    patienceSeconds: 45,
     keepOpen: () => undefined,
     peerOf: () => "127.0.0.1",
-    log: { request: () => undefined, error: (error) => console.error(error) },
+    log: { request: () => undefined, error: (error) => console.error(error), trouble: () => undefined },
   });
   client = createClient({ url: URL_OF_KEYTURN, key: world.root.secret, caller: "sdk-test", fetch: serve });
 });
@@ -74,7 +75,7 @@ describe("against the real server", () => {
       caller: { name: "nightly" },
     });
     expect(verdict).toMatchObject({ valid: true, code: "valid", key: { id: issued.key.id } });
-    const batch = await client.keys.verifyBatch([{ key: replaced.secret }, { key: "nonsense" }]);
+    const batch = await client.keys.verifyBatch({ keys: [{ key: replaced.secret }, { key: "nonsense" }] });
     expect(batch.map((one) => one.code)).toEqual(["valid", "malformed"]);
     await world.authority.recorder.flush();
     expect((await client.keys.callers(issued.key.id)).data.map((one) => one.name)).toContain("nightly");
@@ -127,11 +128,11 @@ describe("against the real server", () => {
     expect(about).toEqual({ status: 200, seq, stalenessSeconds: null });
     const verdict = await client.keys.verify({ key: secret, at_least: seq }, { onAnswer });
     expect([verdict.code, told[1]]).toEqual(["suspended", { status: 200, seq, stalenessSeconds: 0 }]);
-    const [late] = await client.keys.verifyBatch([{ key: secret }], { atLeast: seq + 1 });
+    const [late] = await client.keys.verifyBatch({ keys: [{ key: secret }], at_least: seq + 1 });
     expect(late?.code).toBe("suspended");
     expect(await client.keys.delete(key.id, {}, { wait: "all", onAnswer })).toBeUndefined();
     expect(told.map(({ status }) => status)).toEqual([200, 200, 204]);
-    expect((await client.cluster()).seq).toBe(world.authority.follower.appliedSeq());
+    expect((await client.cluster.read()).seq).toBe(world.authority.follower.appliedSeq());
   });
 
   test("a process that died without a word is forgotten by its name, whatever is in it", async () => {
@@ -144,12 +145,13 @@ describe("against the real server", () => {
       name,
       version: "1",
       startedAt,
+      boundedSeconds: 10,
     });
-    expect((await failure(client.forgetProcess(name))).code).toBe("process_alive");
+    expect((await failure(client.cluster.forget(name))).code).toBe("process_alive");
     await world.pass(2 * MINUTE);
-    expect(await client.forgetProcess(name)).toBeUndefined();
-    expect((await client.cluster()).processes).toEqual([]);
-    expect((await failure(client.forgetProcess(name))).code).toBe("not_found");
+    expect(await client.cluster.forget(name)).toBeUndefined();
+    expect((await client.cluster.read()).processes).toEqual([]);
+    expect((await failure(client.cluster.forget(name))).code).toBe("not_found");
   });
 
   test("a call that waits has the time that the server takes for it, unless you say otherwise", async () => {

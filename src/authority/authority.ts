@@ -3,6 +3,7 @@ import { isRestore, type Witness, type WitnessLine } from "./audit/witness.ts";
 import type { AddressKept } from "./callers/caller.ts";
 import { createRecorder, type Recorder } from "./callers/recorder.ts";
 import { type Clock, createTimekeeper, type Timekeeper } from "./clock.ts";
+import { createNeighbours, type Neighbours } from "./cluster/neighbours.ts";
 import { Refusal } from "./errors.ts";
 import { createFollower, type Follower, momentOf } from "./follower.ts";
 import { newId, type ProcessId } from "./ids.ts";
@@ -31,16 +32,19 @@ export interface OwnProcess {
   readonly startedAt: Instant;
 }
 
-/** What goes wrong with the disk ends writing, never verification. */
+/** What ends writing for good: the disk of the store, that of the witness file, or a log that is not the one followed so far. */
+export type Fault = "disk" | "witness" | "history";
+
+/** A fault ends writing, never all verification. */
 export interface Health {
-  /** `fault` where the store is closed besides: that needs a restart, whatever becomes of the move. */
-  state(): "open" | "closed" | "fault";
+  /** The fault where the store is closed besides: that needs a restart, whatever becomes of the move. */
+  state(): "open" | "closed" | Fault;
   writable(): boolean;
   /** Throws `storage_unavailable`. Whoever moves the installation writes where it is closed for others. */
   assertWritable(evenIfClosed?: boolean): void;
   /** The installation is being moved, or was: changes are refused until it is opened. */
   close(closed: boolean): void;
-  stopWriting(cause: unknown): void;
+  stopWriting(fault: Fault, cause: unknown): void;
 }
 
 /** Everything that operations and verification stand on. One per process. */
@@ -56,6 +60,7 @@ export interface Authority {
   readonly follower: Follower;
   readonly brownouts: BrownoutCounts;
   readonly health: Health;
+  readonly neighbours: Neighbours;
   readonly refusals: RefusalCounts;
   /** Retry keys being worked on at this moment. */
   readonly inProgress: Set<string>;
@@ -73,7 +78,7 @@ export interface AuthorityParts {
   readonly witness: Witness | null;
   readonly process: Pick<OwnProcess, "name" | "version">;
   /** Told of faults that end writing, for the log. */
-  readonly onFault?: (cause: unknown) => void;
+  readonly onFault?: (fault: Fault, cause: unknown) => void;
 }
 
 /** Puts an authority together over an open storage. */
@@ -95,10 +100,12 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
     boundedSeconds: settings.boundedSeconds,
     head,
     since,
-    forget: (entry) => {
+    forget: async (entry) => {
       if (entry.operation === "store.close" || entry.operation === "store.open")
         health.close(entry.operation === "store.close");
-      return verifier.forget(entry);
+      if (entry.operation === "store.close" && (await storage.read.facts.get("closed")) === "moved")
+        follower.leave();
+      await verifier.forget(entry);
     },
     onFollowed: (entries) => {
       try {
@@ -107,7 +114,7 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
         // Writing has stopped by then; whoever made the change has told its own witness.
       }
     },
-    onBroken: health.stopWriting,
+    onBroken: (cause) => health.stopWriting("history", cause),
   });
   const verifier = createVerifier({
     storage,
@@ -126,7 +133,7 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
     try {
       witness.writeAll(entries.map(toWitnessLine));
     } catch (cause) {
-      health.stopWriting(cause);
+      health.stopWriting("witness", cause);
       throw new Refusal(
         "outcome_unknown",
         "The change was made, but the witness file could not be written.",
@@ -147,7 +154,7 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
           return await storage.change(work, scope);
         } catch (error) {
           const unknown = error instanceof Refusal && error.code === "outcome_unknown";
-          if (unknown && storage.stopsAtFault) health.stopWriting(error.cause);
+          if (unknown && storage.stopsAtFault) health.stopWriting("disk", error.cause);
           throw error;
         }
       },
@@ -160,13 +167,18 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
     follower,
     brownouts,
     health,
+    neighbours: createNeighbours(process, settings.boundedSeconds),
     refusals: createRefusalCounts(),
     inProgress: new Set(),
     madeLately: new Map(),
     committed: async (entry) => {
-      // The change is made, whatever comes now. What can't be applied here is followed like the changes of others.
-      await follower.applyOwn(entry).catch(() => undefined);
-      witnessAll([entry].filter(isWitnessed));
+      try {
+        // First: a head in the witness file says that what was applied by then stands there.
+        witnessAll([entry].filter(isWitnessed));
+      } finally {
+        // The change is made, whatever comes now. What can't be applied here is followed like the changes of others.
+        await follower.applyOwn(entry).catch(() => undefined);
+      }
     },
   };
 }
@@ -187,13 +199,19 @@ export function closedForChanges(): Refusal {
   );
 }
 
-function createHealth(onFault: (cause: unknown) => void): Health {
-  let writing = true;
+const AFTER_FAULT: Readonly<Record<Fault, string>> = {
+  disk: "The database reported a fault; no change is accepted until the service is restarted. Verification goes on.",
+  witness:
+    "The witness file could not be written; no change is accepted until the service is restarted with one that can be. Verification goes on.",
+  // R14: a process that is started again has forgotten what it saw.
+  history:
+    "The database was put back to an older state, or replaced by another; no change is accepted, and only static keys are judged. Stop all processes, then run keyturn restore; a restart alone could bring revoked keys back.",
+};
+
+function createHealth(onFault: (fault: Fault, cause: unknown) => void): Health {
+  let fault: Fault | null = null;
   let isClosed = false;
-  const state = () => {
-    if (!writing) return "fault";
-    return isClosed ? "closed" : "open";
-  };
+  const state = () => fault ?? (isClosed ? "closed" : "open");
   return {
     state,
     writable: () => state() === "open",
@@ -202,16 +220,13 @@ function createHealth(onFault: (cause: unknown) => void): Health {
     },
     assertWritable: (evenIfClosed = false) => {
       if (state() === "closed" && !evenIfClosed) throw closedForChanges();
-      if (state() === "fault") {
-        throw new Refusal(
-          "storage_unavailable",
-          "The database reported a fault; no change is accepted until the service is restarted. Verification goes on.",
-        );
-      }
+      if (fault !== null) throw new Refusal("storage_unavailable", AFTER_FAULT[fault]);
     },
-    stopWriting: (cause) => {
-      if (writing) onFault(cause);
-      writing = false;
+    stopWriting: (next, cause) => {
+      // Whoever was told to restart must hear that this would be wrong now.
+      if (fault !== null && (next !== "history" || fault === "history")) return;
+      fault = next;
+      onFault(next, cause);
     },
   };
 }

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { type Actor, chain, type EntryDraft, type Subject } from "./audit/entry.ts";
 import { revocationsIn } from "./audit/witness.ts";
 import type { Authority } from "./authority.ts";
-import { assert } from "./errors.ts";
+import { assert, ReportsWanted } from "./errors.ts";
 import type { AccountId } from "./ids.ts";
 import type { Change, Issuer, PerformOptions } from "./operation.ts";
 import { withoutSecrets } from "./secret.ts";
@@ -17,6 +17,7 @@ export function createDraft(
   actor: Actor,
   issuer: Issuer | null,
   now: Instant,
+  allHaveTold: boolean | null,
 ) {
   const subjects: Subject[] = [];
   const details: Record<string, unknown> = {};
@@ -49,6 +50,10 @@ export function createDraft(
       details[name] = value;
     },
     hide,
+    allHaveTold: () => {
+      if (allHaveTold === null) throw new ReportsWanted();
+      return allHaveTold;
+    },
   };
   return {
     change,
@@ -59,6 +64,7 @@ export function createDraft(
       const refusedBefore = authority.refusals.takeCount(actor.id, operation);
       if (refusedBefore > 0) details.refused_before = refusedBefore;
       const head = await tx.audit.head();
+      authority.follower.assertGoesOn(head);
       // An entry that this process has yet to apply may be newer than its clock: no entry is older than the one before.
       const at = datedByWall ? now : Math.max(now, head.at);
       const entryDraft: EntryDraft = {

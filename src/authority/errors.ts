@@ -56,6 +56,9 @@ export class Refusal extends Error {
   }
 }
 
+/** Ends a change that turns out to judge by use: reports are waited for outside of it, where that holds up nobody. */
+export class ReportsWanted extends Error {}
+
 /** A refusal of one input field; `field` is spelled as in the API. */
 export function invalid(field: string, message: string): Refusal {
   return new Refusal("invalid_input", `${field}: ${message}`, { errors: [{ field, message }] });

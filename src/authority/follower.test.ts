@@ -2,18 +2,22 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import {
   createTestClock,
   HOUR,
+  refusalIn,
   refusalOf,
   SECOND,
   START,
   startWorld,
   type TestClock,
+  type World,
 } from "../../test/support/authority.ts";
 import { createMemoryLog, type MemoryLog } from "../../test/support/memory-log.ts";
 import { GENESIS } from "./audit/entry.ts";
 import { createTimekeeper, type Timekeeper } from "./clock.ts";
 import { createFollower, type Follower, momentOf } from "./follower.ts";
 import type { Freshness } from "./freshness.ts";
+import { newId } from "./ids.ts";
 import { OPERATIONS } from "./operations.ts";
+import { HOST } from "./setup/setup.ts";
 import type { Storage } from "./storage.ts";
 
 let clock: TestClock;
@@ -247,6 +251,24 @@ describe("following", () => {
     await failing.renew();
     expect(forgotten).toEqual([1, 2, 3]);
   });
+
+  test("R14: what was applied is told of even where the one after it could not be applied: no revocation escapes the witness", async () => {
+    let fails = true;
+    const failing = createFollower({
+      ...{ storage: log, clock, time, boundedSeconds: 10, head: GENESIS, since: momentOf(clock) },
+      forget: async ({ seq }) => {
+        if (fails && seq === 2) throw new Error("the connection is gone");
+      },
+      onFollowed: (entries) => void told.push(entries.map(({ seq }) => seq)),
+      onBroken: () => undefined,
+    });
+    for (let i = 0; i < 3; i += 1) log.append();
+    await expect(failing.renew()).rejects.toThrow("the connection is gone");
+    expect(told).toEqual([[1]]);
+    fails = false;
+    await failing.renew();
+    expect(told).toEqual([[1], [2, 3]]);
+  });
 });
 
 describe("R14: a log that turns out to be another", () => {
@@ -271,6 +293,59 @@ describe("R14: a log that turns out to be another", () => {
       expect(forgotten).toEqual([1, 2, 3]);
     });
   }
+
+  test("an own entry that a look doesn't find is asked for once, not without end", async () => {
+    for (let i = 0; i < 3; i += 1) log.append();
+    const own = { ...log.append(), seq: 6 };
+    log.cutTo(3);
+    expect((await refusalOf(follower.applyOwn(own))).code).toBe("storage_unavailable");
+    expect(log.looks).toBe(1);
+    expect([follower.history(), follower.appliedSeq(), faults.length]).toEqual(["broken", 3, 1]);
+  });
+
+  test("the end of the log that a change has locked must be where it was followed to, or further", async () => {
+    for (let i = 0; i < 3; i += 1) log.append();
+    await follower.renew();
+    const [, second, third] = log.entries;
+    if (second === undefined || third === undefined) throw new Error("there are three");
+    follower.assertGoesOn(third);
+    follower.assertGoesOn({ seq: 4, chainHash: "of another process" });
+    expect(follower.history()).toBe("whole");
+    for (const end of [second, { ...third, chainHash: "another" }]) {
+      expect(refusalIn(() => follower.assertGoesOn(end)).code).toBe("storage_unavailable");
+      expect(follower.history()).toBe("broken");
+    }
+    expect(faults).toHaveLength(1);
+  });
+
+  test("is not gone on with: a change that meets it before a look does is refused, and so is the entry of a refusal", async () => {
+    let isCut = false;
+    const through = (storage: Storage): Storage => ({
+      ...storage,
+      change: (work, scope) =>
+        storage.change(async (tx) => {
+          const head = async () => {
+            const end = await tx.audit.head();
+            const [line] = await tx.audit.lines(end.seq - 2, 1);
+            return isCut && line !== undefined ? { ...end, ...line } : end;
+          };
+          return work({ ...tx, audit: { ...tx.audit, head } });
+        }, scope),
+    });
+    const refused = async (attempt: (world: World) => Promise<unknown>) => {
+      isCut = false;
+      const world = await startWorld({ through });
+      await world.owner();
+      const { seq } = await world.authority.storage.read.audit.head();
+      isCut = true;
+      expect((await refusalOf(attempt(world))).code).toBe("storage_unavailable");
+      expect(world.authority.follower.history()).toBe("broken");
+      expect((await world.authority.storage.read.audit.head()).seq).toBe(seq);
+      await world.close();
+    };
+    await refused((world) => world.owner());
+    await refused((world) => world.do(OPERATIONS.revokeKey, { id: newId("key") }));
+  });
 
   test("coming back does not heal it: nobody knows what was answered meanwhile", async () => {
     log.append();
@@ -301,6 +376,26 @@ describe("R14: a log that turns out to be another", () => {
     const bySystem = world.as({ kind: "host", id: "host", accountId: null }, OPERATIONS.acceptClock, {});
     expect((await refusalOf(bySystem)).code).toBe("storage_unavailable");
     expect(world.verify(secret)).toBe("valid");
+    await world.close();
+  });
+});
+
+describe("a store that is left for another database", () => {
+  test("is judged by until it is left, and by nobody from then on: not even static keys, nor keys seen for the first time", async () => {
+    const world = await startWorld();
+    const keys = [];
+    for (const freshness of ["static", "bounded", "strict"] as const)
+      keys.push(await world.keyWith({ scopes: ["a:b"] }, { freshness }));
+    const unseen = await world.keyWith({ scopes: ["a:b"] }, { freshness: "static" });
+    const mover = await startWorld({ folder: world.folder, clock: world.clock, process: "mover" });
+    await mover.as(HOST, OPERATIONS.closeStore, { why: "moving" });
+    await world.follow();
+    for (const { secret } of keys) expect(await world.judged(secret)).toBe("valid");
+    await mover.as(HOST, OPERATIONS.closeStore, { why: "moved" });
+    await world.follow();
+    for (const { secret } of [...keys, unseen]) expect(await world.judged(secret)).toBe("stale");
+    expect(world.authority.follower.history()).toBe("moved");
+    await mover.leave();
     await world.close();
   });
 });

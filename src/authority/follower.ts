@@ -20,12 +20,19 @@ export interface Follower {
   catchUp(freshness: Freshness, atLeast: number): Promise<boolean>;
   /** Applies all entries that are durable by now. Rejects when the store can't be asked. */
   renew(): Promise<void>;
+  /**
+   * Throws where the log, whose end a change has locked, ends before what was applied here, or there with another entry:
+   * the change would be made by, and chained to, what is not the log that was followed.
+   */
+  assertGoesOn(head: Pick<Head, "seq" | "chainHash">): void;
   /** Applies one that this process has just made durable. */
   applyOwn(entry: FollowedEntry): Promise<void>;
   /** Whether the last look got an answer. */
   reachable(): boolean;
-  /** Set once the log turned out to be another than the one that was followed. */
-  history(): "whole" | "broken";
+  /** The log goes on in another database, and this one says nothing of what is revoked there: nothing is judged any more. */
+  leave(): void;
+  /** `broken` once the log turned out to be another than the one that was followed; `moved` once it was left. */
+  history(): "whole" | "broken" | "moved";
 }
 
 export interface FollowerParts {
@@ -68,6 +75,7 @@ export function createFollower(parts: FollowerParts): Follower {
   let setBacksBefore = 0;
   let unreachable = false;
   let broken = false;
+  let moved = false;
   let looking: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 
@@ -90,9 +98,13 @@ export function createFollower(parts: FollowerParts): Follower {
         const { continuous, entries } = await storage.follow(applied, PAGE);
         if (!continuous) throw breakOff();
         const before = applied.seq;
-        for (const entry of entries) await apply(entry);
-        const others = entries.filter((entry) => entry.seq > before);
-        if (others.length > 0) parts.onFollowed(others);
+        try {
+          for (const entry of entries) await apply(entry);
+        } finally {
+          // What was applied is not brought by another look, so it is told of even where one after it failed.
+          const others = entries.filter(({ seq }) => seq > before && seq <= applied.seq);
+          if (others.length > 0) parts.onFollowed(others);
+        }
         if (entries.length < PAGE) break;
       }
       unreachable = false;
@@ -124,12 +136,12 @@ export function createFollower(parts: FollowerParts): Follower {
   function stalenessMs(): number {
     const wall = clock.wall();
     noteWall(wall);
-    if (broken || setBacks > setBacksBefore) return Number.POSITIVE_INFINITY;
+    if (moved || broken || setBacks > setBacksBefore) return Number.POSITIVE_INFINITY;
     return Math.max(clock.monotonic() - wholeAt.monotonic, wall - wholeAt.wall);
   }
 
   const allows = (freshness: Freshness, atLeast: number): boolean =>
-    applied.seq >= atLeast && (freshness === "static" || stalenessMs() <= leases[freshness]);
+    !moved && applied.seq >= atLeast && (freshness === "static" || stalenessMs() <= leases[freshness]);
 
   /** One look at a time. Who asks while one is under way gets the next: it might have missed what is asked for. */
   function renew(): Promise<void> {
@@ -162,13 +174,25 @@ export function createFollower(parts: FollowerParts): Follower {
       }
       return allows(freshness, atLeast);
     },
+    assertGoesOn: ({ seq, chainHash }) => {
+      if (seq < applied.seq || (seq === applied.seq && chainHash !== applied.chainHash)) throw breakOff();
+    },
     applyOwn: async (entry) => {
       // Entries of other processes may stand in between: they are applied first, in order. All of them are durable, so
-      // a look that starts now finds them.
-      while (applied.seq + 1 < entry.seq) await renew();
+      // a look that starts now finds them, and this one.
+      if (applied.seq + 1 < entry.seq) {
+        await renew();
+        if (applied.seq < entry.seq) throw breakOff();
+      }
       await apply(entry);
     },
     reachable: () => !unreachable,
-    history: () => (broken ? "broken" : "whole"),
+    leave: () => {
+      moved = true;
+    },
+    history: () => {
+      if (moved) return "moved";
+      return broken ? "broken" : "whole";
+    },
   };
 }

@@ -32,6 +32,7 @@ export async function noteRefusal(
   };
   const entry = await authority.storage.change(async (tx) => {
     const head = await tx.audit.head();
+    authority.follower.assertGoesOn(head);
     const dated: EntryDraft = { ...draft, at: Math.max(now, head.at) };
     const chained = chain(dated, head);
     await tx.audit.append(dated, chained, []);

@@ -6,11 +6,11 @@ import type { Authority } from "./authority.ts";
 import { authorize } from "./authorize.ts";
 import { gatherReports } from "./callers/gather-reports.ts";
 import { createDraft } from "./entry-draft.ts";
-import { assert, Refusal } from "./errors.ts";
+import { assert, Refusal, ReportsWanted } from "./errors.ts";
 import type { AccountId } from "./ids.ts";
 import type { Key, Owner } from "./keys/key.ts";
 import { noteRefusal } from "./note-refusal.ts";
-import type { FollowedEntry, Transaction } from "./storage.ts";
+import type { FollowedEntry, IdempotencyRecord, Transaction } from "./storage.ts";
 import type { Instant, Seconds } from "./time.ts";
 
 /** The right that an operation asks for: a scope of Keyturn's own namespace, or only to be somebody. */
@@ -40,6 +40,8 @@ export interface Change {
   detail(name: string, value: unknown): void;
   /** A personal text: the entry gets a salted hash, the text stands where it can be erased. */
   hide(text: string): string;
+  /** Whether all processes have told what they saw until this was asked for. */
+  allHaveTold(): boolean;
 }
 
 /** One thing that can be done to the state. `name` is what the log, the docs and the command line call it. */
@@ -104,12 +106,19 @@ export async function perform<Input, Output>(
   }
   if (ticket !== null) authority.inProgress.add(ticket);
   try {
-    if (operation.needsEvidence) await gatherReports(authority);
-    const retry = ticket === null ? null : await retryOf(authority, retryKey ?? "", ticket);
-    const done = await authority.storage.change(
-      (tx) => runOnce(authority, tx, operation, actor, input, retry, options),
-      scope,
-    );
+    const allHaveTold = operation.needsEvidence ? await gatherReports(authority) : null;
+    const request = options.request ?? input;
+    const retry =
+      ticket === null
+        ? null
+        : await retryOf(authority, retryKey ?? "", hashOf(operation.name, request), ticket);
+    const attempt = { operation, actor, input, retry, options, allHaveTold };
+    const change = (given: typeof attempt) =>
+      authority.storage.change((tx) => runOnce(authority, tx, given), scope);
+    const done = await change(attempt).catch(async (error: unknown) => {
+      if (!(error instanceof ReportsWanted)) throw error;
+      return change({ ...attempt, allHaveTold: await gatherReports(authority) });
+    });
     if (ticket !== null) noteMade(authority, ticket);
     if (done.entry !== null) await authority.committed(done.entry);
     return { output: done.output, seq: done.seq };
@@ -123,6 +132,7 @@ export async function perform<Input, Output>(
 
 interface Retry {
   readonly key: string;
+  readonly requestHash: string;
   /** The newest entry when the request came in. */
   readonly headSeq: number;
   /** This process has made it lately, and has answered. */
@@ -132,11 +142,16 @@ interface Retry {
 /** How long the answer of another process may be under way after its change was made. */
 const ANSWER_UNDER_WAY_MS = 1_000;
 
-async function retryOf(authority: Authority, key: string, ticket: string): Promise<Retry> {
+async function retryOf(
+  authority: Authority,
+  key: string,
+  requestHash: string,
+  ticket: string,
+): Promise<Retry> {
   const { seq } = await authority.storage.read.audit.head();
   const madeAt = authority.madeLately.get(ticket);
   const madeHere = madeAt !== undefined && authority.clock.monotonic() - madeAt < 2 * ANSWER_UNDER_WAY_MS;
-  return { key, headSeq: seq, madeHere };
+  return { key, requestHash, headSeq: seq, madeHere };
 }
 
 async function isAlone({ storage, process }: Authority): Promise<boolean> {
@@ -154,6 +169,16 @@ function noteMade({ madeLately, clock }: Authority, ticket: string): void {
   madeLately.set(ticket, now);
 }
 
+interface Attempt<Input, Output> {
+  readonly operation: Operation<Input, Output>;
+  readonly actor: Actor;
+  readonly input: Input;
+  readonly retry: Retry | null;
+  readonly options: PerformOptions;
+  /** Null where nobody was asked to. */
+  readonly allHaveTold: boolean | null;
+}
+
 interface Done<Output> {
   readonly output: Output;
   readonly seq: number;
@@ -163,11 +188,7 @@ interface Done<Output> {
 async function runOnce<Input, Output>(
   authority: Authority,
   tx: Transaction,
-  operation: Operation<Input, Output>,
-  actor: Actor,
-  input: Input,
-  retry: Retry | null,
-  options: PerformOptions,
+  { operation, actor, input, retry, options, allHaveTold }: Attempt<Input, Output>,
 ): Promise<Done<Output>> {
   // Another process may have ended a false future: an entry dated by it now would bring it back.
   if (authority.time.trouble() !== null) await authority.follower.renew();
@@ -177,26 +198,11 @@ async function runOnce<Input, Output>(
     issuer !== null || operation.permission === actor.kind || actor.kind === "host",
     "an actor without this right",
   );
-  const draft = createDraft(authority, tx, operation, actor, issuer, now);
-  const requestHash = retry === null ? "" : hashOf(operation.name, options.request ?? input);
-  const earlier =
-    retry === null
-      ? null
-      : await tx.idempotency.find(actor.id, retry.key, now - IDEMPOTENCY_HOURS * 3_600_000);
-  // Made by another process, whose answer may still be under way: its secret must live.
-  if (earlier !== null && retry !== null && !retry.madeHere) {
-    const isFresh = now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
-    if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
-  }
+  const draft = createDraft(authority, tx, operation, actor, issuer, now, allHaveTold);
+  const earlier = retry === null ? null : await madeBefore(authority, tx, operation.name, actor, retry, now);
 
   let output: Output;
   if (earlier !== null && operation.retry !== undefined) {
-    if (earlier.operation !== operation.name || earlier.requestHash !== requestHash) {
-      throw new Refusal(
-        "idempotency_conflict",
-        "This Idempotency-Key was used for another request in the last 24 hours.",
-      );
-    }
     draft.change.detail("retried", true);
     output = await operation.retry.again(draft.change, earlier.result);
     // Nothing had to be made anew, so nothing was performed.
@@ -212,13 +218,41 @@ async function runOnce<Input, Output>(
       actorId: actor.id,
       key: retry.key,
       operation: operation.name,
-      requestHash,
+      requestHash: retry.requestHash,
       result: operation.retry.ids(output),
       seq: entry.seq,
       createdAt: earlier?.createdAt ?? now,
     });
   }
   return { output, seq: entry.seq, entry };
+}
+
+/**
+ * What an earlier try of this request has made, or null. Throws `idempotency_in_progress` while its answer may be under
+ * way, and `idempotency_conflict` where it was another request.
+ */
+async function madeBefore(
+  authority: Authority,
+  tx: Transaction,
+  operation: string,
+  actor: Actor,
+  retry: Retry,
+  now: Instant,
+): Promise<IdempotencyRecord | null> {
+  const earlier = await tx.idempotency.find(actor.id, retry.key, now - IDEMPOTENCY_HOURS * 3_600_000);
+  if (earlier === null) return null;
+  // Made by another process, whose answer may still be under way: its secret must live.
+  if (!retry.madeHere) {
+    const isFresh = now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
+    if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
+  }
+  if (earlier.operation !== operation || earlier.requestHash !== retry.requestHash) {
+    throw new Refusal(
+      "idempotency_conflict",
+      "This Idempotency-Key was used for another request in the last 24 hours.",
+    );
+  }
+  return earlier;
 }
 
 function inProgress(): Refusal {

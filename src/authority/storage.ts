@@ -22,7 +22,7 @@ import type { Dismissal } from "./rotations/evidence.ts";
 import type { Rotation, RotationState } from "./rotations/rotation.ts";
 import type { Watched } from "./rotations/watch.ts";
 import type { ServiceAccount } from "./service-accounts/service-account.ts";
-import type { Instant } from "./time.ts";
+import type { Instant, Seconds } from "./time.ts";
 
 /** One page of a list: rows after `after` in id order (ids are sortable by the time they were made). */
 export interface PageRequest {
@@ -217,7 +217,13 @@ export interface UsageRow {
   readonly count: number;
 }
 
-/** Applied once, whatever is retried: the pair of reporter and batch number is remembered. */
+/** A session that has not ended, and the number of the newest batch that it has told. */
+export interface LivingReporter {
+  readonly id: ReporterId;
+  readonly batchSeq: number;
+}
+
+/** Applied once, whatever is retried: the pair of reporter and batch number is remembered. Numbers ascend, with gaps. */
 export interface UsageBatch {
   readonly reporterId: ReporterId;
   readonly batchSeq: number;
@@ -253,11 +259,12 @@ export interface EvidenceStore {
   endLostReporters(before: Instant, at: Instant): Promise<void>;
   /** The clean end of a session; its last batch must have been applied. */
   stopReporter(id: ReporterId): Promise<void>;
+  living(): Promise<readonly LivingReporter[]>;
   callersOf(key: KeyId): Promise<readonly Caller[]>;
   useOf(keys: readonly KeyId[]): Promise<ReadonlyMap<KeyId, KeyUse>>;
   usage(key: KeyId, unit: "minute" | "hour", from: Instant, until: Instant): Promise<readonly UsageCount[]>;
   watched(): Promise<Watched>;
-  /** Drops minutes, hours and callers that have aged out. */
+  /** Drops minutes, hours, callers and reporters that have aged out, and nothing that `watched` is told by. */
   dropBefore(cut: {
     readonly minutes: Instant;
     readonly hours: Instant;
@@ -288,10 +295,12 @@ export interface ProcessReport {
 /** A process that serves, or has gone without a word. */
 export interface ServingProcess extends ProcessReport {
   readonly id: ProcessId;
-  /** Unique among the living: a process that starts under a name takes the place of the one before. */
+  /** For people. A process that starts under a name takes the place of the one before; should that one live, both stand here. */
   readonly name: string;
   readonly version: string;
   readonly startedAt: Instant;
+  /** The ceiling by which it judges `bounded` keys. */
+  readonly boundedSeconds: Seconds;
 }
 
 /** The caller whom a brownout refused, and how often since the last report. */
@@ -302,8 +311,11 @@ export interface BrownoutHit {
 
 /** What the processes of one installation must know of each other. Nothing in it is a state of the domain. */
 export interface ClusterStore {
+  /** For the start: takes the place of whoever bore the name, who has died. */
   join(process: ServingProcess): Promise<void>;
-  /** False when the process is no longer on the list, and must join again. */
+  /** For one that lives and is no longer on the list: beside whoever bears its name by now. */
+  rejoin(process: ServingProcess): Promise<void>;
+  /** False when the process is no longer on the list. */
   report(id: ProcessId, report: ProcessReport): Promise<boolean>;
   leave(id: ProcessId): Promise<void>;
   /** For whoever knows that nobody else serves: empties the list. */
@@ -313,6 +325,10 @@ export interface ClusterStore {
   claim(work: string, id: ProcessId, now: Instant, until: Instant): Promise<boolean>;
   /** Adds up what several processes refused during a brownout, and returns it all. */
   countBrownout(id: BrownoutId, hits: readonly BrownoutHit[]): Promise<readonly BrownoutHit[]>;
+  /** Has all processes asked to tell what they saw. Each question is another text. */
+  askForReports(question: string): Promise<void>;
+  /** The newest of those questions. */
+  reportsAsked(): Promise<string | null>;
   /** Keeps the digest of a set-up token. */
   offerSetup(digest: string, expiresAt: Instant): Promise<void>;
   /** Whether this token was offered and is good; afterwards none is. */
@@ -331,8 +347,11 @@ export interface Storage {
   readonly read: Reader;
   readonly evidence: EvidenceStore;
   readonly cluster: ClusterStore;
-  /** The key with this digest. On the embedded database the answer is there at once. */
-  match(digest: string): Matched | null | Promise<Matched | null>;
+  /**
+   * The key with this digest, from a log that goes up to `atLeast`, which was applied before. On the embedded database the
+   * answer is there at once. Rejects with `storage_unavailable` where the log ends earlier.
+   */
+  match(digest: string, atLeast?: number): Matched | null | Promise<Matched | null>;
   /** The digests of keys, so that what is cached for them can be dropped. */
   digestsOf(key: KeyId): Promise<readonly string[]>;
   /** The entries after `after`, ascending. Not `continuous`: the log has another entry in its place, or none. */

@@ -12,7 +12,7 @@ export function addCluster(program: Command, act: Act): void {
     .command("cluster")
     .description("the processes that serve, and how far each has followed the log; for the operator");
   act(cluster, z.object({}), async (context) => {
-    const view = await context.client().cluster();
+    const view = await context.client().cluster.read();
     context.answer(view, () => clusterText(view));
   });
 
@@ -30,7 +30,7 @@ export function addCluster(program: Command, act: Act): void {
         name,
       );
     }
-    await client.forgetProcess(name);
+    await client.cluster.forget(name);
     context.answer({ name, forgotten: true }, () => `${plain(name)} is off the list.`);
   });
 }

@@ -12,8 +12,8 @@ export interface HostCommands {
   backup(target: string): Promise<AuditHead>;
   restore(plan: RestorePlan): Promise<RestoreAnswer>;
   doctor(acceptClock: boolean): Promise<readonly Finding[]>;
-  /** Brings a PostgreSQL database to the newest schema, and gives a role what `serve` needs of it. */
-  migrate(runtimeRole: string | undefined): Promise<void>;
+  /** Brings a PostgreSQL database to the newest schema, and gives a role what `serve` needs of it. Tells what it waits for. */
+  migrate(runtimeRole: string | undefined, tell: (message: string) => void): Promise<void>;
   /** Moves the embedded database to PostgreSQL; tells of each step. */
   migrateStore(plan: MovePlan, tell: MoveTold): Promise<void>;
 }
@@ -24,6 +24,8 @@ export interface MovePlan {
   readonly runtimeRole: string | undefined;
   /** Opens the embedded database again instead. */
   readonly cancel: boolean;
+  /** Answers for what the database lacks that the folder was moved to before, and that is lost. */
+  readonly acceptLoss: boolean;
 }
 
 export type MoveStep =

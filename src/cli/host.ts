@@ -81,7 +81,7 @@ function addMoves(program: Command, act: Act): void {
       "\nRun it as the role that owns the tables. docs/postgresql.md has the whole set-up.",
     );
   act(migrate, z.object({ runtimeRole: z.string().optional() }), async (context, { runtimeRole }) => {
-    await (await context.host()).migrate(runtimeRole);
+    await (await context.host()).migrate(runtimeRole, say);
     context.answer({ migrated: true }, () => "The schema is the newest.");
   });
 
@@ -90,9 +90,16 @@ function addMoves(program: Command, act: Act): void {
     .description(
       "on the host: move the embedded database of KEYTURN_DATA to PostgreSQL, while keys keep verifying",
     )
-    .option("--to <url>", "an empty database; its password is better given in PGPASSWORD or a pgpass file")
+    .option(
+      "--to <url>",
+      "an empty database (KEYTURN_DATABASE_URL); its password stands in PGPASSWORD or a pgpass file",
+    )
     .option("--runtime-role <role>", "give this role what serving needs, and nothing more")
     .option("--cancel", "call the move off: changes are accepted here again")
+    .option(
+      "--accept-loss",
+      "move once more, though the database of an earlier move is lost with what was changed there",
+    )
     .addHelpText(
       "after",
       "\nExample:\n  keyturn migrate-store --to postgres://keyturn@db.example.com/keyturn",
@@ -101,15 +108,27 @@ function addMoves(program: Command, act: Act): void {
     to: z.string().optional(),
     runtimeRole: z.string().optional(),
     cancel: z.boolean().optional(),
+    acceptLoss: z.boolean().optional(),
   });
-  act(move, moveOptions, async (context, { to, runtimeRole, cancel = false }) => {
+  act(move, moveOptions, async (context, { to, runtimeRole, cancel = false, acceptLoss = false }) => {
+    if (to !== undefined && holdsPassword(to)) throw misuse(PASSWORD_IN_SIGHT);
     const steps: MoveStep[] = [];
-    await (await context.host()).migrateStore({ to, runtimeRole, cancel }, (step) => {
+    await (await context.host()).migrateStore({ to, runtimeRole, cancel, acceptLoss }, (step) => {
       steps.push(step);
       say(moveText(step));
     });
     context.answer({ steps }, () => "Done.");
   });
+}
+
+const PASSWORD_IN_SIGHT =
+  "--to: a password must not stand on a command line: the process list and the shell's history show it. Leave it out, and give it in PGPASSWORD or a pgpass file; or give the whole URL in KEYTURN_DATABASE_URL instead of --to. And replace the password if it was real.";
+
+/** In either of the places where PostgreSQL's clients look for one. Test: test/cli/secrets.test.ts. */
+function holdsPassword(url: string): boolean {
+  if (!URL.canParse(url)) return /:[^/@]*@/.test(url);
+  const { password, searchParams } = new URL(url);
+  return password !== "" || searchParams.has("password");
 }
 
 function moveText(step: MoveStep): string {

@@ -18,7 +18,7 @@ export function createHostCommands(environment: Environment, version: string): H
     exportAudit: (account, write) => explaining(async () => exportAudit(config(), account, write)),
     backup: (target) => explaining(async () => backUp(config(), target)),
     restore: (plan) => explaining(async () => restore(config(), plan)),
-    migrate: (runtimeRole) => explaining(async () => migrateSchema(config(), runtimeRole)),
+    migrate: (runtimeRole, tell) => explaining(async () => migrateSchema(config(), runtimeRole, tell)),
     migrateStore: (plan, tell) => explaining(async () => migrateStore(config(), plan, tell)),
     doctor: (acceptClock) => explaining(async () => examine(config(), environment, acceptClock)),
   };

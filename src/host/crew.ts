@@ -116,6 +116,16 @@ function ownCommand(): readonly string[] {
   return isExecutable ? [process.execPath] : [process.execPath, ...process.execArgv, Bun.main];
 }
 
+/**
+ * One that the system could not start: too many processes, too little memory, a program that is being replaced. That
+ * passes, and must not end those that run; so it is one that has ended.
+ */
+function neverStarted(number: number, error: unknown): WorkerProcess {
+  const said = error instanceof Error ? error.message : String(error);
+  const ended = Promise.resolve({ exitCode: null, signal: null, why: `It could not be started: ${said}` });
+  return { number, ready: Promise.resolve(null), ended, stop: () => ended };
+}
+
 function spawnWorker(order: WorkerOrder): WorkerProcess {
   let isReady: (url: string | null) => void = () => undefined;
   const ready = new Promise<string | null>((resolve) => {
@@ -127,11 +137,18 @@ function spawnWorker(order: WorkerOrder): WorkerProcess {
     else why = message.why;
   };
   // Its log goes where ours goes: each line is one write. The channel tells it when we end, however that comes about.
-  const child = Bun.spawn([...ownCommand(), ...argumentsOf(order)], {
-    stdio: ["ignore", "inherit", "inherit"],
-    serialization: "json",
-    ipc: (message) => hear(workerMessage.parse(message)),
-  });
+  const launch = () =>
+    Bun.spawn([...ownCommand(), ...argumentsOf(order)], {
+      stdio: ["ignore", "inherit", "inherit"],
+      serialization: "json",
+      ipc: (message) => hear(workerMessage.parse(message)),
+    });
+  let child: ReturnType<typeof launch>;
+  try {
+    child = launch();
+  } catch (error) {
+    return neverStarted(order.number, error);
+  }
   const ended = child.exited.then((): Ended => {
     isReady(null);
     return {

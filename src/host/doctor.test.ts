@@ -121,7 +121,14 @@ describe("keyturn doctor", () => {
     expect(await said(world, "server")).toBe("ok: is serving");
     const { storage } = world.authority;
     const at = Date.now();
-    const report = { appliedSeq: 1, stalenessMs: 0, flushedAt: at, version: "1", startedAt: at };
+    const report = {
+      appliedSeq: 1,
+      stalenessMs: 0,
+      flushedAt: at,
+      version: "1",
+      startedAt: at,
+      boundedSeconds: 10,
+    };
     for (const name of ["keys#1", "keys#2"])
       await storage.cluster.join({ ...report, id: newId("prc"), name, at });
     expect(await said(world, "server")).toBe("ok: is serving, as 2 processes");

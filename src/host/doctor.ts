@@ -14,7 +14,14 @@ import type { Finding } from "../cli/host-commands.ts";
 import { type Config, type DatabaseConfig, type Environment, unknownVariables } from "../config.ts";
 import { mayRewriteLog } from "../storage/migrate-postgres.ts";
 import { readWitnessFile } from "../storage/witness-file.ts";
-import { assertInstallation, lockInstallation, withUnwitnessed } from "./open.ts";
+import {
+  assertInstallation,
+  assertNotLeftBehind,
+  assertServable,
+  HostError,
+  lockInstallation,
+  withUnwitnessed,
+} from "./open.ts";
 
 type Found = Omit<Finding, "check">;
 const ok = (message: string): Found => ({ state: "ok", message });
@@ -46,7 +53,7 @@ export async function examine(
           { check: "permissions", ...permissions(config) },
           { check: "disk", ...disk(config) },
         ]
-      : [{ check: "permissions", ...(await privileges(database)) }];
+      : [];
   const outside = (server: Found): readonly Finding[] => [
     { check: "settings", ...settings(environment) },
     { check: "server", ...server },
@@ -57,11 +64,12 @@ export async function examine(
       const accepted = accepts ? [{ check: "accept-clock", ...(await acceptTheClock(authority)) }] : [];
       return [
         ...outside(await servers(config, authority, isServing)),
+        ...(database === null ? [] : [{ check: "permissions", ...(await privileges(database)) }]),
         { check: "schema", ...ok("is the one that this version knows") },
         ...accepted,
         { check: "clock", ...clock(authority) },
         { check: "audit", ...(await auditTail(authority)) },
-        { check: "restore", ...(await restored(authority)) },
+        { check: "servable", ...(await servable(config, authority)) },
         { check: "witness", ...(await witness(config, authority, isServing)) },
         { check: "root-keys", ...(await rootKeys(authority)) },
         { check: "rotations", ...(await rotations(authority)) },
@@ -128,15 +136,11 @@ function disk({ dataFolder }: Config): Found {
 }
 
 async function privileges(database: DatabaseConfig): Promise<Found> {
-  try {
-    return (await mayRewriteLog(database))
-      ? warning(
-          "the role of KEYTURN_DATABASE_URL could change the audit log: serve with a role that can't (docs/postgresql.md)",
-        )
-      : ok("the role of KEYTURN_DATABASE_URL can add to the audit log, and not change it");
-  } catch (error) {
-    return wrong(error instanceof Error ? error.message : String(error));
-  }
+  return (await mayRewriteLog(database))
+    ? warning(
+        "the role of KEYTURN_DATABASE_URL could change the audit log: serve with a role that can't (docs/postgresql.md)",
+      )
+    : ok("the role of KEYTURN_DATABASE_URL can add to the audit log, and not change it");
 }
 
 async function acceptTheClock(authority: Authority): Promise<Found> {
@@ -177,11 +181,19 @@ async function auditTail(authority: Authority): Promise<Found> {
   );
 }
 
-async function restored(authority: Authority): Promise<Found> {
-  return (await authority.storage.read.facts.get("restored_unaccepted")) === null
-    ? ok("nothing waits to be accepted")
-    : wrong(
-        "this is a backup that was put back, and is not served: keyturn restore --witness FILE, or --accept-loss",
+/** What a start would say, and what it would not say, because it serves all the same. */
+async function servable(config: Config, authority: Authority): Promise<Found> {
+  try {
+    await assertServable(authority, config);
+    await assertNotLeftBehind(authority, config);
+  } catch (error) {
+    if (error instanceof HostError) return wrong(error.message);
+    throw error;
+  }
+  return (await authority.storage.read.facts.get("closed")) === null
+    ? ok("a server may serve this, and nothing waits to be accepted")
+    : warning(
+        "changes are refused, because keyturn migrate-store is moving this: run it again to go on, or with --cancel to call it off",
       );
 }
 

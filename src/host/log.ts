@@ -13,7 +13,7 @@ const REDACTED = [
   "*.token",
 ];
 
-/** Lines of JSON on standard error. Where several processes write there, each line says which one it is from. */
+/** Lines of JSON on standard error. Where several processes serve, each line says which one it is from. */
 export function createLog(level: Config["logLevel"], processName?: string): Logger {
   return pino(
     {

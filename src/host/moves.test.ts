@@ -6,13 +6,13 @@ import { backUp, restore } from "./restore.ts";
 
 const embedded = readConfig({ KEYTURN_DATA: "/nowhere" });
 const database = readConfig({ KEYTURN_DATABASE_URL: "postgres://127.0.0.1:1/keyturn" });
-const plan = { to: undefined, runtimeRole: undefined, cancel: false };
+const plan = { to: undefined, runtimeRole: undefined, cancel: false, acceptLoss: false };
 
 /** What people are told who ask for something that can't be done there. */
 const REFUSED: readonly (readonly [string, () => unknown, RegExp])[] = [
   [
     "migrate without a PostgreSQL database",
-    () => migrateSchema(embedded, undefined),
+    () => migrateSchema(embedded, undefined, () => {}),
     /KEYTURN_DATABASE_URL: names no/,
   ],
   ["migrate-store to nowhere", () => migrateStore(embedded, plan, () => {}), /--to: name the database/],

@@ -2,11 +2,14 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import packageFile from "../../package.json" with { type: "json" };
 import type { KnownHead } from "../authority/audit/verify-chain.ts";
-import { revocationsIn, type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
-import { type Authority, createAuthority } from "../authority/authority.ts";
+import { revocationsIn, vouchedSeq, type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
+import { type Authority, createAuthority, type Fault } from "../authority/authority.ts";
 import { SYSTEM_CLOCK } from "../authority/clock.ts";
-import type { Storage } from "../authority/storage.ts";
-import type { Config, DatabaseConfig } from "../config.ts";
+import type { Seconds } from "../authority/time.ts";
+import { type Config, placeOf } from "../config.ts";
+import { assertPrepared, prepareDatabase } from "../storage/migrate-postgres.ts";
+import type { PostgresOptions } from "../storage/postgres.ts";
+import { wordsOf } from "../storage/postgres-faults.ts";
 import { openPostgresStorage } from "../storage/postgres-storage.ts";
 import {
   type FolderLock,
@@ -52,13 +55,36 @@ export function inWords<T>(work: () => T): T {
   }
 }
 
-/** Opens what is there, for one command on the host. A server may be running on the same folder. */
+/** The same of a database, under the name of the setting or option that leads to it. */
+export async function inDatabaseWords<T>(setting: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    // The folder's own faults have words of their own.
+    if (error instanceof Error && "code" in error && /^SQLITE_/.test(String(error.code))) throw error;
+    throw new HostError(`${setting}: ${wordsOf(error)}`, { cause: error });
+  }
+}
+
+/** What is told, and to whom, of a database that is not there yet. */
+export function waitingFor(
+  config: Config,
+  tell: (message: string) => void,
+): (cause: unknown, seconds: Seconds) => void {
+  return (cause, seconds) =>
+    tell(`waiting for the database at ${placeOf(config)}, up to ${seconds} s: ${wordsOf(cause)}`);
+}
+
+/**
+ * Opens what is there, for one command on the host. A server may be running on the same folder or database; the schema of
+ * a database is left as it is.
+ */
 export async function withInstallation<T>(
   config: Config,
   work: (installation: OpenInstallation) => Promise<T>,
 ): Promise<T> {
   assertInstallation(config);
-  const installation = await openInstallation(config);
+  const installation = await openInstallation(config, { prepare: assertPrepared });
   try {
     return await work(installation);
   } finally {
@@ -74,23 +100,23 @@ export function withUnwitnessed<T>(
   return withInstallation({ ...config, witnessFile: null }, work);
 }
 
-async function openDatabase(database: DatabaseConfig): Promise<Storage> {
-  try {
-    return await openPostgresStorage(database);
-  } catch (error) {
-    // The client's own words name the host or the role, and never the password.
-    const said = error instanceof Error ? error.message : String(error);
-    throw new HostError(`KEYTURN_DATABASE_URL: ${said}`, { cause: error });
-  }
+export interface Opening {
+  /** Told of what ends writing. */
+  readonly onFault?: (fault: Fault, cause: unknown) => void;
+  /** What is done to a PostgreSQL database first: it is waited for, made and migrated where needed. */
+  readonly prepare?: (database: PostgresOptions) => Promise<void>;
 }
 
 /** Puts an authority together over the database, made and migrated where needed. */
 export async function openInstallation(
   config: Config,
-  onFault?: (cause: unknown) => void,
+  { onFault, prepare = prepareDatabase }: Opening = {},
 ): Promise<OpenInstallation> {
+  const { database } = config;
   const storage =
-    config.database === null ? openSqliteStorage(config.dataFolder) : await openDatabase(config.database);
+    database === null
+      ? openSqliteStorage(config.dataFolder)
+      : await inDatabaseWords("KEYTURN_DATABASE_URL", () => openPostgresStorage(database, prepare));
   const witness = config.witnessFile === null ? null : openWitnessFile(config.witnessFile);
   const { version } = packageFile;
   const authority = await createAuthority({
@@ -136,13 +162,16 @@ export async function assertServable(authority: Authority, config: Config): Prom
     throw new HostError(RESTORED);
   }
   if ((await read.facts.get("closed")) === "moved") throw new HostError(MOVED);
-  const newest =
-    config.witnessFile === null ? null : newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
-  if (newest === null) {
-    const noted = await read.facts.get("database_identity");
-    if (noted !== null && noted !== (await authority.storage.identity())) throw new HostError(RESTORED);
-    return;
-  }
+  await assertWitnessed(authority, config);
+  // Of a witness file, too: what it has not seen, because its process was away, may be missing all the same.
+  const noted = await read.facts.get("database_identity");
+  if (noted !== null && noted !== (await authority.storage.identity())) throw new HostError(RESTORED);
+}
+
+async function assertWitnessed({ storage: { read } }: Authority, config: Config): Promise<void> {
+  if (config.witnessFile === null) return;
+  const newest = newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
+  if (newest === null) return;
   const head = await read.audit.head();
   if (newest.seq > head.seq) {
     throw new HostError(
@@ -153,6 +182,18 @@ export async function assertServable(authority: Authority, config: Config): Prom
   if (line?.chainHash === newest.chainHash) return;
   throw new HostError(
     `Entry ${newest.seq} of the database is not the one that the witness file has seen: KEYTURN_WITNESS_FILE is another database's, or the log was rewritten. Run keyturn audit verify to learn where.`,
+  );
+}
+
+/**
+ * Refuses a database in which nobody has founded anything, beside a folder that holds an installation: who meant to go on
+ * with that one would serve none of its keys, and find out late. Throws `HostError`.
+ */
+export async function assertNotLeftBehind({ storage }: Authority, config: Config): Promise<void> {
+  if (config.database === null || !hasInstallation(config.dataFolder)) return;
+  if ((await storage.read.accounts.operator()) !== null) return;
+  throw new HostError(
+    `KEYTURN_DATABASE_URL: the database is empty, while ${resolve(config.dataFolder)} (KEYTURN_DATA) holds an installation. keyturn migrate-store moves that one to the database; to start a new one, let KEYTURN_DATA name a folder that holds none.`,
   );
 }
 
@@ -182,18 +223,21 @@ const PAGE = 1_000;
 
 /**
  * Tells the witness of revocations that it has not seen: made before there was a witness file, or durable a moment
- * before a crash, so that nobody got the answer, but whoever asks now sees the key revoked.
+ * before a crash, so that nobody got the answer, but whoever asks now sees the key revoked; or made by another process
+ * before one that stands in the file.
  */
 export async function catchUpWitness(
   authority: Authority,
   witness: WitnessFile,
   path: string,
 ): Promise<void> {
-  let after = newestOf(witnessedHeads(readWitnessFile(path)))?.seq ?? 0;
+  const told = readWitnessFile(path);
+  const known = new Set(told.filter(({ revoked }) => revoked.length > 0).map(({ chainHash }) => chainHash));
+  let after = vouchedSeq(told);
   for (;;) {
     const lines = await authority.storage.read.audit.lines(after, PAGE);
     const missed = lines.flatMap(({ seq, text, chainHash }): WitnessLine[] => {
-      if (text === null || !MAY_REVOKE.test(text)) return [];
+      if (text === null || known.has(chainHash) || !MAY_REVOKE.test(text)) return [];
       const { at, subjects } = revocationText.parse(JSON.parse(text));
       const revoked = revocationsIn(subjects);
       return revoked.length === 0 ? [] : [{ seq, chainHash, at: Date.parse(at), revoked }];

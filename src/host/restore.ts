@@ -10,6 +10,7 @@ import { readWitnessFile } from "../storage/witness-file.ts";
 import {
   assertInstallation,
   assertServable,
+  catchUpWitness,
   HostError,
   inWords,
   lockInstallation,
@@ -108,6 +109,9 @@ async function forgetPast(config: Config, accepted: number): Promise<void> {
     }
     if (begin === null) return;
     const end = await audit.head();
-    witness?.writeAll([begin, { ...end, revoked: [] }]);
+    witness?.writeAll([begin]);
+    // The head that comes next says that all revocations before it stand in this file.
+    if (witness !== null) await catchUpWitness(authority, witness, path);
+    witness?.writeAll([{ ...end, revoked: [] }]);
   });
 }

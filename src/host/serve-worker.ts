@@ -6,7 +6,7 @@ import { explaining } from "./faults.ts";
 import { createLog } from "./log.ts";
 import { HostError, openInstallation } from "./open.ts";
 import { startServing } from "./serving.ts";
-import { assertFit, tellingFaults } from "./start.ts";
+import { assertFit, telling } from "./start.ts";
 import { orderIn, type WorkerMessage, type WorkerOrder } from "./worker-order.ts";
 
 /** One of several processes on a port, started by `supervise`. Resolves to the exit code when it was told to stop. */
@@ -57,7 +57,7 @@ async function serveUntilTold(order: WorkerOrder, config: Config, version: strin
     closing.add(shareFolder(config.dataFolder).release);
     // With the lock at hand: a server that has ended before this can't have been followed by another one after it.
     if (process.ppid !== order.serverPid) throw new HostError("The server of this worker has ended.");
-    const installation = await openInstallation(config, tellingFaults(log));
+    const installation = await openInstallation(config, telling(log, config));
     closing.add(installation.close);
     await assertFit(installation, config);
     const serving = await startServing({ installation, config, version, log, sharesPort: true });

@@ -5,24 +5,38 @@ import { provideFirstKey } from "./first-key.ts";
 import { createLog } from "./log.ts";
 import { lockInstallation, openInstallation } from "./open.ts";
 import { startServing } from "./serving.ts";
-import { assertFit, takeOver, tellingFaults } from "./start.ts";
+import { assertFit, takeOver, telling } from "./start.ts";
 import { supervise } from "./supervise.ts";
 
 /** Serves until SIGTERM or SIGINT; resolves when everything is stored and closed. A second signal ends it at once. */
 export async function serveUntilSignal(config: Config, version: string): Promise<void> {
-  const log = createLog(config.logLevel, config.workers > 1 ? config.processName : undefined);
+  const isAmongOthers = config.workers > 1 || config.database !== null;
+  const log = createLog(config.logLevel, isAmongOthers ? config.processName : undefined);
   for (const name of unknownVariables(process.env))
     log.warn({ name }, "this variable is not one of Keyturn's");
+  const told = toldToStop();
   const stop = await (config.workers > 1 ? supervise : serveAlone)(config, version, log);
-  await new Promise<void>((resolve) => {
-    process.once("SIGTERM", resolve);
-    process.once("SIGINT", resolve);
-  });
-  process.once("SIGTERM", () => process.exit(143));
-  process.once("SIGINT", () => process.exit(130));
+  await told;
   log.info("stopping");
   await stop();
   log.info("stopped");
+}
+
+/** From here on the first signal is a wish, also to a server that is still starting, and the second one an order. */
+function toldToStop(): Promise<void> {
+  return new Promise((resolve) => {
+    let isTold = false;
+    for (const [signal, exitCode] of [
+      ["SIGTERM", 143],
+      ["SIGINT", 130],
+    ] as const) {
+      process.on(signal, () => {
+        if (isTold) process.exit(exitCode);
+        isTold = true;
+        resolve();
+      });
+    }
+  });
 }
 
 /** The server as one process. Resolves to its clean stop. Throws `HostError` where it must not serve. */
@@ -31,7 +45,7 @@ async function serveAlone(config: Config, version: string, log: Logger): Promise
   try {
     // On PostgreSQL any number of processes serve; a folder belongs to one server.
     if (config.database === null) closing.add(lockInstallation(config).release);
-    const installation = await openInstallation(config, tellingFaults(log));
+    const installation = await openInstallation(config, telling(log, config));
     closing.add(installation.close);
     const { authority } = installation;
     await assertFit(installation, config);

@@ -1,12 +1,13 @@
 import type { Logger } from "pino";
-import { SYSTEM } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
+import { createReportAnswers, LOOK_SECONDS } from "../authority/callers/gather-reports.ts";
 import { SYSTEM_CLOCK } from "../authority/clock.ts";
 import { createMembership } from "../authority/cluster/membership.ts";
-import { perform } from "../authority/operation.ts";
-import { noteDatabase } from "../authority/setup/installation.ts";
+import { createDatabaseWatch } from "../authority/cluster/watch-database.ts";
+import type { Seconds } from "../authority/time.ts";
 import type { Config } from "../config.ts";
 import { startServer } from "../http/server.ts";
+import { POSTGRES_DEFAULTS } from "../storage/postgres.ts";
 import type { WitnessFile } from "../storage/witness-file.ts";
 import { dropAged, endBrownoutsAtStop, endLost, endLostBrownouts, workOnce } from "../worker/worker.ts";
 import { createClosing } from "./closing.ts";
@@ -42,7 +43,12 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
   const { authority, witness } = parts.installation;
   const closing = createClosing();
   try {
-    const membership = createMembership(authority);
+    const membership = createMembership(authority, () =>
+      log.error(
+        { name: authority.process.name },
+        "another process that serves has this name, too; give each one of its own with KEYTURN_PROCESS_NAME",
+      ),
+    );
     await membership.join();
     closing.add(membership.leave);
     // After joining: what was appended before somebody waits for this process, it knows.
@@ -66,13 +72,15 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
     const follow = () => authority.follower.renew().then(membership.report);
     closing.add(authority.storage.hear(() => rounds.ahead(follow)));
     every(config.flushSeconds * 1000, "storing usage", () => authority.recorder.flush());
-    every(ROUND_MS, "the worker", async () => {
+    if (config.flushSeconds > LOOK_SECONDS)
+      every(LOOK_SECONDS * 1000, "answering who waits for reports", createReportAnswers(authority));
+    every(ROUND_MS, "the due work", async () => {
       if (await isMine(authority, "worker")) await work(authority, log);
     });
     every(HOUR_MS, "dropping what has aged out", async () => {
       if (await isMine(authority, "worker")) await dropAged(authority);
     });
-    every(IDENTITY_MS, "looking which database this is", () => noteIdentity(authority));
+    every(IDENTITY_MS, "looking which database this is", createDatabaseWatch(authority));
     if (witness !== null) every(MINUTE_MS, "writing the witness", () => witnessHead(authority, witness));
     return { url: server.url, metricsUrl: server.metricsUrl, stop: closing.close };
   } catch (error) {
@@ -91,13 +99,37 @@ function serverOptions({ installation, config, version, log, sharesPort }: Servi
     publicUrl: config.publicUrl,
     trustedProxies: config.trustedProxies,
     servesMetrics: config.metricsPort === null,
+    patienceSeconds: patienceOf(config),
     metricsPort: config.metricsPort,
     tls: config.tls,
     log: {
       request: (line: object) => log.info(line, "request"),
       error: (error: unknown) => log.error({ err: error }, "a request failed on our side"),
+      trouble: (trouble: object) => log.warn(trouble, "the database could not do what was asked"),
     },
   };
+}
+
+/** What others have to tell before, and the embedded database's own wait for its turn, which no setting changes. */
+const REPORTS_SECONDS = 5;
+const EMBEDDED_SECONDS = 10;
+/** With the longest ceiling after it, an answer must come before the runtime gives up its connection (255 s). */
+const MOST_PATIENCE_SECONDS = 180;
+
+/**
+ * How long a call may take: its reports, then its turn, its connection, its locks, its statements and its commit, one of
+ * which is most likely to be what fails, and the others quick. So a refusal with a reason comes before this is over.
+ */
+export function patienceOf({ database }: Pick<Config, "database">): Seconds {
+  const { connectTimeoutSeconds, statementTimeoutSeconds } = POSTGRES_DEFAULTS;
+  const [connect, statement] =
+    database === null
+      ? [0, EMBEDDED_SECONDS]
+      : [
+          database.connectTimeoutSeconds ?? connectTimeoutSeconds,
+          database.statementTimeoutSeconds ?? statementTimeoutSeconds,
+        ];
+  return Math.min(REPORTS_SECONDS + connect + 4 * statement, MOST_PATIENCE_SECONDS);
 }
 
 /** The runtime's own words for a port that is taken or a certificate that can't be read name no setting. */
@@ -135,27 +167,13 @@ async function work(authority: Authority, log: Logger): Promise<void> {
 }
 
 /**
- * Notes which database holds the log, as long as it goes on where every process knows it to end: a standby that took
- * over with everything in it may be started on later, one that was put back from a backup may not (R14).
- */
-async function noteIdentity(authority: Authority): Promise<void> {
-  const { storage, follower, health } = authority;
-  const identity = await storage.identity();
-  if (identity === null || (await storage.read.facts.get("database_identity")) === identity) return;
-  await follower.renew();
-  const ahead = (await storage.cluster.processes()).filter((one) => one.appliedSeq > follower.appliedSeq());
-  if (ahead.length > 0)
-    throw new Error(`The database lacks entries that ${ahead.map(({ name }) => name).join(", ")} applied.`);
-  if (health.writable()) await perform(authority, noteDatabase, SYSTEM, { identity });
-}
-
-/**
  * Tells the witness where the log ends. A head says that every revocation before it stands in the file, so those of
  * other processes are followed first, which tells the witness of them.
  */
 async function witnessHead({ storage, follower, health }: Authority, witness: WitnessFile): Promise<void> {
   const head = await storage.read.audit.head();
-  while (follower.appliedSeq() < head.seq) await follower.renew();
-  if (head.seq > 0 && health.writable())
+  // One look at least: another that is still under way may have applied what it has yet to tell of.
+  await follower.renew();
+  if (head.seq > 0 && head.seq <= follower.appliedSeq() && health.writable())
     witness.writeAll([{ ...head, at: SYSTEM_CLOCK.wall(), revoked: [] }]);
 }

@@ -1,17 +1,40 @@
 import type { Logger } from "pino";
-import type { Authority } from "../authority/authority.ts";
+import type { Authority, Fault } from "../authority/authority.ts";
 import { newId } from "../authority/ids.ts";
 import type { Config } from "../config.ts";
-import { assertServable, catchUpWitness, type OpenInstallation } from "./open.ts";
+import { prepareDatabase } from "../storage/migrate-postgres.ts";
+import {
+  assertNotLeftBehind,
+  assertServable,
+  catchUpWitness,
+  type OpenInstallation,
+  type Opening,
+  waitingFor,
+} from "./open.ts";
 
-/** For `openInstallation`: what ends writing is the worst that a log can tell. */
-export function tellingFaults(log: Logger): (cause: unknown) => void {
-  return (cause) => log.fatal({ err: cause }, "the disk is at fault; writing stops");
+/** For whoever serves: the log tells what is waited for, and what ends writing, which is the worst that it can tell. */
+export function telling(log: Logger, config: Config): Opening {
+  return {
+    onFault: (fault, cause) => log.fatal({ err: cause }, FAULTS[fault]),
+    prepare: (database) =>
+      prepareDatabase(
+        database,
+        waitingFor(config, (message) => log.warn(message)),
+      ),
+  };
 }
+
+const FAULTS: Readonly<Record<Fault, string>> = {
+  disk: "the disk is at fault; writing stops",
+  witness: "the witness file could not be written; writing stops",
+  history:
+    "the database was put back to an older state, or replaced by another; writing stops, and only static keys are judged: stop all processes, then run keyturn restore",
+};
 
 /** Throws `HostError` where this installation must not be served; tells the witness what it has missed. */
 export async function assertFit({ authority, witness }: OpenInstallation, config: Config): Promise<void> {
   await assertServable(authority, config);
+  await assertNotLeftBehind(authority, config);
   if (witness !== null && config.witnessFile !== null)
     await catchUpWitness(authority, witness, config.witnessFile);
 }

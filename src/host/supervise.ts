@@ -6,7 +6,7 @@ import { createCrew, portOf } from "./crew.ts";
 import { provideFirstKey } from "./first-key.ts";
 import { HostError, lockInstallation, type OpenInstallation, openInstallation } from "./open.ts";
 import { listening } from "./serving.ts";
-import { assertFit, giveUp, takeOver, tellingFaults } from "./start.ts";
+import { assertFit, giveUp, takeOver, telling } from "./start.ts";
 
 /**
  * The server as several processes that share a port: this one holds the folder, starts the others, and starts them again
@@ -54,7 +54,7 @@ async function withOpened<T>(
   log: Logger,
   work: (installation: OpenInstallation) => Promise<T>,
 ): Promise<T> {
-  const installation = await openInstallation(config, tellingFaults(log));
+  const installation = await openInstallation(config, telling(log, config));
   try {
     return await work(installation);
   } finally {

@@ -7,6 +7,7 @@ import type { Authority } from "../authority/authority.ts";
 import { inspectSecret } from "../authority/secret.ts";
 import type { Seconds } from "../authority/time.ts";
 import { BODY_METHODS, type Call, type Route } from "./call.ts";
+import { createCauses, type Trouble } from "./causes.ts";
 import { type ClientAddress, createClientAddress } from "./client-address.ts";
 import { assertNoCredential, assertNoSecretIn, credentialInUrl, presentedBy } from "./credentials.ts";
 import { ERRORS_PAGE, REFERENCE_PAGE } from "./docs-pages.ts";
@@ -29,6 +30,8 @@ export interface HttpParts {
   readonly servesMetrics: boolean;
   /** The peer's address, as the runtime knows it. */
   readonly peerOf: (request: Request) => string | undefined;
+  /** How long a call of the management API may take, waiting for all excepted: what the database is waited for, and more. */
+  readonly patienceSeconds: Seconds;
   /** Lets a connection be silent for longer than usual while this request is worked on. */
   readonly keepOpen: (request: Request, seconds: Seconds) => void;
   readonly log: HttpLog;
@@ -43,6 +46,8 @@ export interface HttpLog {
     readonly ms: number;
   }): void;
   error(error: unknown): void;
+  /** What keeps the service from doing its work, once a minute at most. */
+  trouble(trouble: Trouble): void;
 }
 
 export interface HttpFace {
@@ -62,6 +67,7 @@ interface Serving extends HttpParts {
   readonly clientAddress: ClientAddress;
   readonly metrics: Metrics;
   readonly answer: Answering;
+  readonly noteCause: (error: unknown) => void;
 }
 
 const SECURITY_HEADERS = {
@@ -82,6 +88,7 @@ export function createHttpFace(parts: HttpParts, routes: readonly Route[] = ROUT
   const metrics = createMetrics(authority);
   const clientAddress = createClientAddress(parts.trustedProxies);
   const answer = createAnswering(parts.publicUrl);
+  const noteCause = createCauses(parts.log.trouble, authority.clock);
   const app = new OpenAPIHono({ getPath: pathOf });
   const onError = (error: unknown): Response => {
     parts.log.error(error);
@@ -95,6 +102,7 @@ export function createHttpFace(parts: HttpParts, routes: readonly Route[] = ROUT
   const failed = (error: unknown): Response => {
     const problem = asProblem(error);
     if (problem === null) return onError(error);
+    noteCause(error);
     metrics.countProblem(problem.code);
     return answer(problem);
   };
@@ -108,7 +116,7 @@ export function createHttpFace(parts: HttpParts, routes: readonly Route[] = ROUT
     answer,
     onError,
   };
-  const serving: Serving = { ...parts, clientAddress, metrics, answer };
+  const serving: Serving = { ...parts, clientAddress, metrics, answer, noteCause };
   const { verify, verifyBatch } = createVerify(shared);
   const forwardAuth = createForwardAuth(shared);
   const serveMetrics = async () =>
@@ -179,6 +187,9 @@ function honoPath(path: string): string {
   return path.replaceAll(/\{(\w+)\}/g, ":$1");
 }
 
+/** What may come after a change: the longest ceiling is waited for (`wait=all`), and what came of it is read. */
+const AFTERWARDS_SECONDS: Seconds = 75;
+
 async function serve(c: Context, route: Route, serving: Serving): Promise<Response> {
   const { authority, metrics } = serving;
   const started = performance.now();
@@ -190,6 +201,7 @@ async function serve(c: Context, route: Route, serving: Serving): Promise<Respon
     const agent = request.headers.get("user-agent") ?? undefined;
     if (route.permission !== "anyone") actor = await askingKey(request, authority, address, agent);
     const body = await bodyOf(request, route);
+    serving.keepOpen(request, serving.patienceSeconds + AFTERWARDS_SECONDS);
     const call: Call = {
       authority,
       params: c.req.param(),
@@ -197,7 +209,7 @@ async function serve(c: Context, route: Route, serving: Serving): Promise<Respon
       body,
       idempotencyKey: idempotencyKey(request, route, authority),
       origin: { address, agent },
-      keepOpen: (seconds) => serving.keepOpen(request, seconds),
+      patienceSeconds: serving.patienceSeconds,
       actor: () => {
         if (actor === null) throw noKey();
         return actor;
@@ -211,6 +223,7 @@ async function serve(c: Context, route: Route, serving: Serving): Promise<Respon
   } catch (error) {
     const problem = asProblem(error);
     if (problem === null) throw error;
+    serving.noteCause(error);
     const response = serving.answer(problem);
     status = response.status;
     metrics.countProblem(problem.code);

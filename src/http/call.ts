@@ -9,6 +9,7 @@ import { consult, type Reading } from "../authority/reading.ts";
 import { withoutSecrets } from "../authority/secret.ts";
 import { HOST } from "../authority/setup/setup.ts";
 import type { Instant, Seconds } from "../authority/time.ts";
+import { inTime } from "./in-time.ts";
 import { HttpProblem, type ProblemCode } from "./problems.ts";
 
 /** One request, as far as a route needs to know it. Bodies and queries are parsed by the route's own schema. */
@@ -19,8 +20,8 @@ export interface Call {
   readonly body: unknown;
   readonly idempotencyKey: string | undefined;
   readonly origin: { readonly address: string | undefined; readonly agent: string | undefined };
-  /** The answer may take this many seconds, during which nothing is sent. */
-  keepOpen(seconds: Seconds): void;
+  /** How long a change, or a reading, is waited for. */
+  readonly patienceSeconds: Seconds;
   /** Who asks. Throws a problem when nobody good does. */
   actor(): Actor & { kind: "key" };
 }
@@ -111,15 +112,15 @@ export function change<Input, Output, Query = Record<string, never>, Body = Reco
       const parsed = parse(call, row.query, row.body);
       const input = row.input(parsed);
       const isAwaited = row.affected !== undefined && asksToWait(parsed.query);
-      if (isAwaited) call.keepOpen(LONGEST_ANSWER_SECONDS);
       // Whoever holds a token that this machine printed acts as the machine.
       const actor = does.permission === "host" ? HOST : call.actor();
-      const { output, seq } = await perform(call.authority, does, actor, input, {
+      const performed = perform(call.authority, does, actor, input, {
         idempotencyKey: call.idempotencyKey,
         // As it was sent: what is derived from it (a deadline given as a span) differs from try to try.
         request: { params: call.params, body: call.body },
         origin: call.origin,
       });
+      const { output, seq } = await inTime(performed, call.patienceSeconds, true);
       const { authority } = call;
       const body = await afterCommit(() => row.present(output, authority));
       if (!isAwaited) return { body, seq };
@@ -133,9 +134,6 @@ export function change<Input, Output, Query = Record<string, never>, Body = Reco
     },
   };
 }
-
-/** The longest ceiling there is, and the time that the change itself may take before. */
-const LONGEST_ANSWER_SECONDS: Seconds = 90;
 
 function asksToWait(query: unknown): boolean {
   return typeof query === "object" && query !== null && "wait" in query && query.wait === "all";
@@ -189,7 +187,8 @@ export function ask<Input, Output, Query = Record<string, never>>(row: AskRow<In
     creates: false,
     handle: async (call) => {
       const parsed = parse<Query, Record<string, never>>(call, row.query, undefined);
-      const output = await consult(call.authority, row.asks, call.actor(), row.input(parsed));
+      const asked = consult(call.authority, row.asks, call.actor(), row.input(parsed));
+      const output = await inTime(asked, call.patienceSeconds, false);
       return { body: row.present(output, parsed.query, call.authority), seq: null };
     },
   };

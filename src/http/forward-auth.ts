@@ -69,15 +69,23 @@ export function createForwardAuth(parts: VerifyParts): (request: Request) => Res
     // The agent that the request names is the client's, and so is the name.
     const address = parts.clientAddress(parts.peerOf(request), null);
     const proxy = verifier.verify(proxyKey, { scopes: VERIFY_SCOPE, address }, { address }, null);
-    return proxy instanceof Promise
-      ? proxy.then((verdict) => answerFor(verdict, request, required))
-      : answerFor(proxy, request, required);
+    if (!(proxy instanceof Promise)) return answerFor(proxy, request, required, stamps.current);
+    const beginning = stamps.begin();
+    return proxy.then((verdict) => answerFor(verdict, request, required, () => beginning.end(0, false)));
   }
 
-  function answerFor(proxy: Verdict, request: Request, required: Requirement): Response | Promise<Response> {
+  function answerFor(
+    proxy: Verdict,
+    request: Request,
+    required: Requirement,
+    stampOfProxy: () => Stamp,
+  ): Response | Promise<Response> {
     if (proxy.code === "stale") {
       const { problem } = badKey(proxy);
-      return parts.answer({ ...problem, headers: { "keyturn-code": proxy.code } });
+      return parts.answer({
+        ...problem,
+        headers: { "keyturn-code": proxy.code, ...stampHeaders(stampOfProxy()) },
+      });
     }
     if (proxy.code !== "valid" || proxy.key === null) {
       return parts.answer({

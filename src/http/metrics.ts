@@ -47,6 +47,13 @@ export function createMetrics(authority: Authority): Metrics {
         this.set(read());
       },
     });
+  const { name: process, version } = authority.process;
+  new Gauge({
+    name: "keyturn_process_info",
+    help: "1, with the name and the version of this process.",
+    labelNames: ["process", "version"],
+    registers,
+  }).set({ process, version }, 1);
   gauge("keyturn_last_used_flush_lag_seconds", "Time since usage and callers were last stored.", () =>
     authority.recorder.lagSeconds(),
   );

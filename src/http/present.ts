@@ -252,6 +252,7 @@ function presentProcess(one: ServingProcess, { seq, now }: ClusterView, boundedS
     name: one.name,
     version: one.version,
     started_at: formatInstant(one.startedAt),
+    bounded_ceiling_seconds: one.boundedSeconds,
     applied_seq: one.appliedSeq,
     behind: Math.max(0, seq - one.appliedSeq),
     staleness_seconds: secondsOf(one.stalenessMs === null ? null : one.stalenessMs + silentMs),

@@ -12,6 +12,7 @@ export function readiness(authority: Authority): z.infer<typeof readinessAnswer>
     ...clockWarnings(authority),
     ...freshnessWarnings(authority),
     ...storeWarnings(authority),
+    ...neighbourWarnings(authority),
   ];
   return {
     status: warnings.length === 0 ? "ready" : "degraded",
@@ -32,9 +33,11 @@ function clockWarnings({ time }: Authority): readonly string[] {
 
 function freshnessWarnings({ follower, settings }: Authority): readonly string[] {
   const staleness = follower.stalenessMs();
+  if (follower.history() === "moved")
+    return ["history: the installation was moved to another database; nothing is judged here any more"];
   if (follower.history() === "broken") {
     return [
-      "history: the database is not the one that was followed so far; only static keys are judged, and no change is accepted",
+      "history: the database was put back to an older state, or replaced by another; only static keys are judged, and no change is accepted. Stop all processes, then run keyturn restore",
     ];
   }
   const isReachable = follower.reachable();
@@ -60,13 +63,31 @@ function whoIsStale(staleness: number, boundedSeconds: number): string {
 
 const WHY_NOT_OPEN = {
   closed: "the installation is being moved; no change is accepted until that is done",
-  fault: "the database reported a fault; no change is accepted until the service is restarted",
+  disk: "the database reported a fault; no change is accepted until the service is restarted",
+  witness: "the witness file could not be written; no change is accepted until the service is restarted",
 } as const;
+
+function neighbourWarnings({ neighbours, process, settings }: Authority): readonly string[] {
+  const { hasNamesake, otherCeilings } = neighbours.disagreement();
+  const warnings: string[] = [];
+  const doubted = neighbours.doubted();
+  if (doubted !== null) warnings.push(`identity: ${doubted}`);
+  if (hasNamesake)
+    warnings.push(
+      `name: another process that serves is called ${process.name}, too; give each a KEYTURN_PROCESS_NAME of its own`,
+    );
+  if (otherCeilings.length > 0)
+    warnings.push(
+      `ceiling: bounded keys have ${settings.boundedSeconds} s here, and ${otherCeilings.map(({ name, boundedSeconds }) => `${boundedSeconds} s at ${name}`).join(", ")}; give all processes one KEYTURN_BOUNDED_CEILING`,
+    );
+  return warnings;
+}
 
 function storeWarnings({ health, recorder, settings }: Authority): readonly string[] {
   const warnings: string[] = [];
   const state = health.state();
-  if (state !== "open") warnings.push(`storage: ${WHY_NOT_OPEN[state]}`);
+  // A broken history is told above.
+  if (state !== "open" && state !== "history") warnings.push(`storage: ${WHY_NOT_OPEN[state]}`);
   const lag = recorder.lagSeconds();
   if (lag > 10 * settings.flushSeconds + 5) warnings.push(`evidence: not stored for ${Math.round(lag)} s`);
   return warnings;

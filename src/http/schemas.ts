@@ -503,6 +503,9 @@ export const clusterAnswer = z
         name: z.string(),
         version: z.string(),
         started_at: at,
+        bounded_ceiling_seconds: z
+          .number()
+          .openapi({ description: "Its own ceiling for `bounded` keys; all should have one." }),
         applied_seq: z.number(),
         behind: z.number().openapi({ description: "Entries that it had not applied when it last told." }),
         staleness_seconds: staleness,

@@ -21,8 +21,13 @@ export interface RunningServer {
 
 /** `readBody` has the say over bodies: the runtime's own 413 has no problem document. Unread bytes stay in the socket. */
 const RUNTIME_BODY_LIMIT = Number.MAX_SAFE_INTEGER;
-/** The runtime closes without an answer after this; it counts in steps of 4 s, and must leave room for our 408 at 10 s. */
+/**
+ * The runtime closes without an answer after this, over TLS even while an answer is being made: calls of the management
+ * API have time of their own. It counts in steps of 4 s, and must leave room for our 408 at 10 s.
+ */
 const IDLE_SECONDS = 16;
+/** The runtime knows no longer time. */
+const LONGEST_IDLE_SECONDS = 255;
 const STOP_SECONDS = 10;
 
 /** Serves the API. The verify paths are Bun's own routes: they cost less than a router. */
@@ -31,7 +36,7 @@ export function startServer(options: ServeOptions): RunningServer {
   const face: HttpFace = createHttpFace({
     ...options,
     peerOf: (request) => server?.requestIP(request)?.address,
-    keepOpen: (request, seconds) => server?.timeout(request, seconds),
+    keepOpen: (request, seconds) => server?.timeout(request, Math.min(seconds, LONGEST_IDLE_SECONDS)),
   });
   const tls =
     options.tls === null

@@ -10,15 +10,18 @@ type Db = Kysely<EvidenceTables>;
 export function clusterStoreOver(transact: Transact<ClusterStore>, reader: Db): ClusterStore {
   return {
     join: (process) => transact((tx) => tx.join(process)),
+    rejoin: (process) => transact((tx) => tx.rejoin(process)),
     report: (id, report) => transact((tx) => tx.report(id, report)),
     leave: (id) => transact((tx) => tx.leave(id)),
     clear: () => transact((tx) => tx.clear()),
     processes: async () => {
-      const rows = await reader.selectFrom("processes").selectAll().orderBy("name").execute();
+      const rows = await reader.selectFrom("processes").selectAll().orderBy("name").orderBy("id").execute();
       return rows.map(toProcess);
     },
     claim: (work, id, now, until) => transact((tx) => tx.claim(work, id, now, until)),
     countBrownout: (id, hits) => transact((tx) => tx.countBrownout(id, hits)),
+    askForReports: (question) => transact((tx) => tx.askForReports(question)),
+    reportsAsked: () => reportsAsked(reader),
     offerSetup: (digest, expiresAt) => transact((tx) => tx.offerSetup(digest, expiresAt)),
     takeSetup: (digest, now) => transact((tx) => tx.takeSetup(digest, now)),
   };
@@ -28,12 +31,14 @@ export function clusterStoreOver(transact: Transact<ClusterStore>, reader: Db): 
 export function clusterWriterOver(db: Db): ClusterStore {
   return {
     join: async (process) => {
-      const { name, ...row } = fromProcess(process);
-      // Whoever bore the name before is gone: one address and port is served by one process.
+      await db.deleteFrom("processes").where("name", "=", process.name).execute();
+      await db.insertInto("processes").values(fromProcess(process)).execute();
+    },
+    rejoin: async (process) => {
       await db
         .insertInto("processes")
-        .values({ name, ...row })
-        .onConflict((on) => on.column("name").doUpdateSet(row))
+        .values(fromProcess(process))
+        .onConflict((on) => on.column("id").doNothing())
         .execute();
     },
     report: async (id, { appliedSeq, stalenessMs, flushedAt, at }) => {
@@ -59,7 +64,7 @@ export function clusterWriterOver(db: Db): ClusterStore {
       await db.deleteFrom("claims").execute();
     },
     processes: async () =>
-      (await db.selectFrom("processes").selectAll().orderBy("name").execute()).map(toProcess),
+      (await db.selectFrom("processes").selectAll().orderBy("name").orderBy("id").execute()).map(toProcess),
     claim: async (work, id, now, until) => {
       const row = await db
         .insertInto("claims")
@@ -94,6 +99,15 @@ export function clusterWriterOver(db: Db): ClusterStore {
         .orderBy("caller")
         .execute();
     },
+    askForReports: async (question) => {
+      const row = { process_id: question, until: 0 };
+      await db
+        .insertInto("claims")
+        .values({ work: REPORTS, ...row })
+        .onConflict((on) => on.column("work").doUpdateSet(row))
+        .execute();
+    },
+    reportsAsked: () => reportsAsked(db),
     offerSetup: async (digest, expires_at) => {
       await db
         .insertInto("setup_tokens")
@@ -114,6 +128,18 @@ export function clusterWriterOver(db: Db): ClusterStore {
   };
 }
 
+/** No process takes this piece of work: it is all of theirs, and the row has the question in a process' place. */
+const REPORTS = "reports";
+
+async function reportsAsked(db: Db): Promise<string | null> {
+  const row = await db
+    .selectFrom("claims")
+    .select("process_id")
+    .where("work", "=", REPORTS)
+    .executeTakeFirst();
+  return row?.process_id ?? null;
+}
+
 function byCaller(one: BrownoutHit, other: BrownoutHit): number {
   return one.caller < other.caller ? -1 : 1;
 }
@@ -128,6 +154,7 @@ function toProcess(row: Selectable<ProcessTable>): ServingProcess {
     name: row.name,
     version: row.version,
     startedAt: row.started_at,
+    boundedSeconds: row.bounded_seconds,
     appliedSeq: row.applied_seq,
     stalenessMs: row.staleness_ms,
     flushedAt: row.flushed_at,
@@ -141,6 +168,7 @@ function fromProcess(process: ServingProcess): Selectable<ProcessTable> {
     name: process.name,
     version: process.version,
     started_at: process.startedAt,
+    bounded_seconds: process.boundedSeconds,
     applied_seq: process.appliedSeq,
     staleness_ms: wholeMs(process.stalenessMs),
     flushed_at: process.flushedAt,

@@ -1,24 +1,84 @@
-import { type Kysely, type Selectable, sql } from "kysely";
+import { type Compilable, type Kysely, type RawBuilder, type Selectable, type SqlBool, sql } from "kysely";
 import { types } from "pg";
 import { GENESIS } from "../authority/audit/entry.ts";
 import { assert } from "../authority/errors.ts";
 import type { Transaction } from "../authority/storage.ts";
 import { auditReader, auditWriter, subjectsOf } from "./audit-store.ts";
 import { prepare } from "./prepared.ts";
-import type { AuditEntryTable, AuditHeadTable, AuthorityTables } from "./tables.ts";
+import type { AuditEntryTable, AuditHeadTable, AuthorityTables, EvidenceTables } from "./tables.ts";
+import { additionTo, type Tally, type TallyRow } from "./tallies.ts";
 
 type Db = Kysely<AuthorityTables>;
+type EvidenceDb = Kysely<EvidenceTables>;
 
 /** What the one SQL store leaves to the engine it runs on. How each is connected to: sqlite.ts and postgres.ts. */
 export interface Engine {
   readonly auditWriter: (db: Db) => Transaction["audit"];
+  /** Adds rows to a tally; of each there may be one. */
+  readonly addEach: <Row extends TallyRow>(
+    db: EvidenceDb,
+    tally: Tally<Row>,
+  ) => (rows: readonly Row[]) => Promise<unknown>;
+  /** The rows for each of some values; the query is given what says that a column holds one of them. */
+  readonly selectEach: <Row>(
+    db: EvidenceDb,
+    query: (isOne: (column: RawBuilder<string>) => RawBuilder<SqlBool>) => Compilable<Row>,
+  ) => (sought: readonly string[]) => Promise<readonly Row[]>;
+  /** How many rows of a report are worked on before others have their turn on this thread. */
+  readonly rowsAtOnce: number;
 }
 
-/** One writer at a time: the newest entry can't change while a change is under way. */
-export const SQLITE: Engine = { auditWriter };
+/**
+ * One writer at a time: the newest entry can't change while a change is under way. A statement costs next to nothing, but
+ * runs on this thread: 32 pairs of key and caller take about 1 ms.
+ */
+export const SQLITE: Engine = {
+  auditWriter,
+  addEach: (db, tally) => {
+    const add = prepare(db, (row: TallyRow) => ({
+      compile: () =>
+        additionTo(tally, sql`values (${sql.join(namesOf(tally).map((name) => row[name]))})`).compile(db),
+    }));
+    return (rows) => Promise.all(rows.map(add));
+  },
+  selectEach: (db, query) => {
+    const select = prepare(db, ({ one }: { one: string }) => query((column) => sql`${column} = ${one}`));
+    return async (sought) => (await Promise.all(sought.map((one) => select({ one })))).flat();
+  },
+  rowsAtOnce: 32,
+};
 
-/** Many writers: the log's head is a row of its own, and whoever reads it in a change holds it to the end. */
-export const POSTGRES: Engine = { auditWriter: lockingAuditWriter };
+/**
+ * Many writers: the log's head is a row of its own, and whoever reads it in a change holds it to the end. A statement is a
+ * round trip, and for each row six times as dear as one that takes many: so rows travel as a list for each column.
+ */
+export const POSTGRES: Engine = {
+  auditWriter: lockingAuditWriter,
+  addEach: (db, tally) => {
+    const names = namesOf(tally);
+    const add = prepare(db, (lists: Record<string, readonly unknown[]>) => ({
+      compile: () => {
+        const columns = names.map((name) =>
+          tally.columns[name]?.type === "text" ? sql`${lists[name]}::text[]` : sql`${lists[name]}::bigint[]`,
+        );
+        return additionTo(tally, sql`select * from unnest(${sql.join(columns)})`).compile(db);
+      },
+    }));
+    return async (rows) =>
+      rows.length > 0 && add(Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])])));
+  },
+  selectEach: (db, query) => {
+    const select = prepare(db, ({ all }: { all: readonly string[] }) =>
+      query((column) => sql`${column} = any(${all}::text[])`),
+    );
+    return (sought) => select({ all: sought });
+  },
+  rowsAtOnce: 1_000,
+};
+
+function namesOf<Row extends TallyRow>({ columns }: Tally<Row>): readonly (keyof Row & string)[] {
+  return Object.keys(columns);
+}
 
 /** Where PostgreSQL announces that the log has grown. */
 export const NEWS_CHANNEL = "keyturn_audit";
@@ -107,11 +167,13 @@ function toSafeInteger(text: string): number {
   return number;
 }
 
-/**
- * A value as PostgreSQL can hold it. Its texts have no NUL, so one stands as U+FFFD: nothing that a caller says of itself
- * may keep everybody's use from being stored.
- */
+/** A value as PostgreSQL can hold it: in its texts no NUL stands. */
 export function storable(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(storable);
-  return typeof value === "string" && value.includes("\0") ? value.replaceAll("\0", "\u{fffd}") : value;
+  return typeof value === "string" ? withoutNul(value) : value;
+}
+
+/** With U+FFFD for each NUL: nothing that a caller says of itself may keep everybody's use from being stored. */
+export function withoutNul(text: string): string {
+  return text.includes("\0") ? text.replaceAll("\0", "\u{fffd}") : text;
 }

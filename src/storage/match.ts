@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite";
 import { type Kysely, type Selectable, sql } from "kysely";
 import type { Matched } from "../authority/keys/verdict.ts";
 import { type OwnedKeyRow, ownedKeys, toOwnedKey } from "./key-store.ts";
+import { unavailable } from "./postgres-faults.ts";
 import { prepare, soughtText } from "./prepared.ts";
 import { toBrownout, toRotation } from "./rows.ts";
 import type { AuthorityTables, BrownoutTable, RotationTable } from "./tables.ts";
@@ -54,14 +55,20 @@ export function createMatch(db: Db, file: Database): (digest: string) => Matched
   };
 }
 
-/** The same across a network: one round trip for a key in no rotation, a second one for both of the rest. */
-export function createRemoteMatch(db: Db): (digest: string) => Promise<Matched | null> {
-  const byDigest = prepare(db, (at: { digest: string }) => keyWith(db, at.digest));
+/**
+ * The same across a network: one round trip for a key in no rotation, a second one for both of the rest. A key of a
+ * database that ends before `atLeast` is no answer: it was put back to an older state, and nobody has noticed yet.
+ */
+export function createRemoteMatch(db: Db): (digest: string, atLeast?: number) => Promise<Matched | null> {
+  const byDigest = prepare(db, (at: { digest: string }) =>
+    keyWith(db, at.digest).select(sql<number | null>`(select seq from audit_head)`.as("head_seq")),
+  );
   const rotation = prepare(db, (at: { id: string }) => rotationWith(db, at.id));
   const brownout = prepare(db, (at: { rotation: string }) => brownoutOf(db, at.rotation));
-  return async (digest) => {
+  return async (digest, atLeast = 0) => {
     const [row] = await byDigest({ digest });
     if (row === undefined) return null;
+    if ((row.head_seq ?? 0) < atLeast) throw unavailable(new Error(`the log ends before entry ${atLeast}`));
     const { rotation_id } = row;
     if (rotation_id === null) return matched(row, null, null);
     const [[inRotation], [inBrownout]] = await Promise.all([

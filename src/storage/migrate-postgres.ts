@@ -1,10 +1,11 @@
-import { Client, type ClientBase } from "pg";
+import type { Client, ClientBase } from "pg";
+import type { Seconds } from "../authority/time.ts";
 import { stepForPostgres } from "./engine.ts";
 import { AUTHORITY_MIGRATIONS, EVIDENCE_MIGRATIONS } from "./migrate.ts";
 import postgres001 from "./migrations/001-postgres.sql" with { type: "text" };
-import { connectionTo, type PostgresOptions } from "./postgres.ts";
+import { assertPrimary, POSTGRES_DEFAULTS, type PostgresOptions, patientClient } from "./postgres.ts";
 import { isNotThereYet } from "./postgres-faults.ts";
-import { grantRuntime } from "./postgres-roles.ts";
+import { assertRuntimeRole, grantRuntime, runtimeRoles } from "./postgres-roles.ts";
 
 /** What this engine alone needs. */
 export const POSTGRES_MIGRATIONS: readonly string[] = [postgres001];
@@ -19,74 +20,131 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
 const OLDEST_SERVER = 140_000;
 const RETRY_MS = 250;
 
+/** Told once, by the first failure, that the database is not there yet, and how long it is waited for. */
+export type Waiting = (cause: unknown, seconds: Seconds) => void;
+
 /**
- * Brings a database to the newest schema, as the role of the URL, which then owns the tables. With `runtimeRole`, an
- * existing role is given what `serve` needs of them, and no more. Throws for a database of a newer version.
+ * Brings a database to the newest schema, as the role of the URL, which then owns the tables. Each role that was given
+ * what `serve` needs of them is given it anew, new tables included, and so is `runtimeRole`, an existing role. Throws
+ * for a database of a newer version, and for one with another program's tables, before anything is changed.
  */
-export async function migratePostgres(options: PostgresOptions, runtimeRole?: string): Promise<void> {
-  await onConnection(options, async (client) => {
+export function migratePostgres(
+  options: PostgresOptions,
+  runtimeRole?: string,
+  onWaiting?: Waiting,
+): Promise<void> {
+  return withClient(connected(options, onWaiting), async (client) => {
     await assertUsable(client);
-    await takeSteps(client);
-    if (runtimeRole !== undefined) await grantRuntime(client, runtimeRole);
+    await isFounded(client);
+    await bringUpToDate(client, runtimeRole);
   });
 }
 
 /**
  * Waits until the database is there, and brings it to the newest schema where the role may. Throws where it may not,
- * and for a database of a newer version.
+ * for a database of a newer version, and for one with another program's tables.
  */
-export async function prepareDatabase(options: PostgresOptions): Promise<void> {
-  await onConnection(options, async (client) => {
+export function prepareDatabase(options: PostgresOptions, onWaiting?: Waiting): Promise<void> {
+  return withClient(connected(options, onWaiting), async (client) => {
     await assertUsable(client);
-    if (await isNewest(client)) return;
-    if (!(await mayMigrate(client))) {
+    if ((await isFounded(client)) && (await isNewest(client))) return;
+    const { may, role } = await mayMigrate(client);
+    if (!may) {
       throw new Error(
-        "The database has an older schema than this program needs, and this role does not own the tables: run `keyturn migrate` with the URL of the role that does.",
+        `The database has no schema yet, or an older one than this program needs, and this role may not change that: run \`keyturn migrate --runtime-role ${role}\` with the URL of the role that owns the tables.`,
       );
     }
-    await takeSteps(client);
+    await bringUpToDate(client);
+  });
+}
+
+/**
+ * For what works beside a server: throws for a database that is not there, or not at the newest schema. Waits for nothing
+ * and changes nothing.
+ */
+export function assertPrepared(options: PostgresOptions): Promise<void> {
+  return withClient(connectedAtOnce(options), async (client) => {
+    await assertUsable(client);
+    if (!(await isFounded(client)))
+      throw new Error("There is no installation in this database: keyturn serve makes one.");
+    if (!(await isNewest(client))) {
+      throw new Error(
+        "The database has an older schema than this program needs, and this command changes none: run `keyturn migrate` or start the new server first, or use the program of the version that serves.",
+      );
+    }
   });
 }
 
 /** Whether the URL's role could change what stands in the audit log: a serving process needs no such right. */
-export async function mayRewriteLog(options: PostgresOptions): Promise<boolean> {
-  let may = true;
-  await onConnection(options, async (client) => {
+export function mayRewriteLog(options: PostgresOptions): Promise<boolean> {
+  return withClient(connectedAtOnce(options), async (client) => {
     const { rows } = await client.query<{ may: boolean }>(
       "select has_table_privilege('audit_entries', 'update, delete, truncate') or pg_has_role(relowner, 'usage') as may from pg_class where oid = 'audit_entries'::regclass",
     );
-    may = rows[0]?.may !== false;
+    return rows[0]?.may !== false;
   });
-  return may;
 }
 
-async function onConnection(
-  options: PostgresOptions,
-  work: (client: ClientBase) => Promise<void>,
-): Promise<void> {
-  const client = await connected(options);
+/**
+ * Whether a database holds Keyturn's tables; false where there is nothing yet. Throws where another program's tables
+ * stand in their place. What belongs to an extension is nobody's.
+ */
+export async function isFounded(client: ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ is_ours: boolean; tables: readonly string[] }>(`
+    select
+      exists (
+        select from pg_attribute where attrelid = to_regclass('schema_versions') and attname = 'part'
+      ) as is_ours,
+      array(
+        select relname::text from pg_class
+        where relnamespace = (select oid from pg_namespace where nspname = current_schema())
+          and relkind in ('r', 'p', 'v', 'm', 'f')
+          and not exists (
+            select from pg_depend
+            where classid = 'pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
+          )
+        order by relname limit 3
+      ) as tables`);
+  const { is_ours, tables } = rows[0] ?? { is_ours: false, tables: [] };
+  if (is_ours || tables.length === 0) return is_ours;
+  throw new Error(
+    `The database holds another program's tables (${tables.join(", ")}). Nothing was changed: name a database of Keyturn's own.`,
+  );
+}
+
+async function withClient<T>(connecting: Promise<Client>, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await connecting;
   try {
-    await work(client);
+    return await work(client);
   } finally {
     await client.end();
   }
 }
 
-async function connected(options: PostgresOptions): Promise<Client> {
-  const end = performance.now() + (options.startTimeoutSeconds ?? 30) * 1_000;
-  for (;;) {
-    // A step may take as long as it takes, and so may those who wait for it.
-    const endless = { statement_timeout: 0, lock_timeout: 0, query_timeout: 0 };
-    const client = new Client({ ...connectionTo(options), ...endless });
-    client.on("error", () => undefined);
+async function connected(options: PostgresOptions, onWaiting?: Waiting): Promise<Client> {
+  const seconds = options.startTimeoutSeconds ?? POSTGRES_DEFAULTS.startTimeoutSeconds;
+  const end = performance.now() + seconds * 1_000;
+  for (let tries = 1; ; tries += 1) {
     try {
-      await client.connect();
-      return client;
+      return await connectedAtOnce(options);
     } catch (error) {
-      await client.end().catch(() => undefined);
       if (!isNotThereYet(error) || performance.now() > end) throw error;
+      if (tries === 1) onWaiting?.(error, seconds);
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+/** Opens a connection for what takes as long as it takes. Throws what the client has to say; nothing stays open then. */
+export async function connectedAtOnce(options: PostgresOptions): Promise<Client> {
+  const client = patientClient(options);
+  try {
+    await client.connect();
+    await assertPrimary(client);
+    return client;
+  } catch (error) {
+    await client.end().catch(() => undefined);
+    throw error;
   }
 }
 
@@ -126,12 +184,20 @@ async function isNewest(client: ClientBase): Promise<boolean> {
   return Object.entries(PARTS).every(([part, steps]) => versions.get(part) === steps.length);
 }
 
-async function mayMigrate(client: ClientBase): Promise<boolean> {
-  const { rows } = await client.query<{ may: boolean }>(`
-    select coalesce(has_schema_privilege(current_schema(), 'create'), false) and coalesce(
+async function mayMigrate(client: ClientBase): Promise<{ readonly may: boolean; readonly role: string }> {
+  const { rows } = await client.query<{ may: boolean; role: string }>(`
+    select current_user::text as role, coalesce(has_schema_privilege(current_schema(), 'create'), false) and coalesce(
       (select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass('schema_versions')), true
     ) as may`);
-  return rows[0]?.may === true;
+  return rows[0] ?? { may: false, role: "" };
+}
+
+async function bringUpToDate(client: ClientBase, runtimeRole?: string): Promise<void> {
+  if (runtimeRole !== undefined) await assertRuntimeRole(client, runtimeRole);
+  const roles = new Set(await runtimeRoles(client));
+  if (runtimeRole !== undefined) roles.add(runtimeRole);
+  await takeSteps(client);
+  for (const role of roles) await inTurn(client, () => grantRuntime(client, role));
 }
 
 /** Each step in a transaction of its own, which waits for other processes that are at it and then looks again. */

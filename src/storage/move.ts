@@ -10,11 +10,11 @@ import {
   type RawBuilder,
   sql,
 } from "kysely";
-import { Client, type ClientBase } from "pg";
+import type { Client, ClientBase } from "pg";
 import { GENESIS } from "../authority/audit/entry.ts";
 import { createChainCheck, type KnownHead } from "../authority/audit/verify-chain.ts";
-import { POSTGRES_TYPES, storable } from "./engine.ts";
-import { connectionTo, type PostgresOptions } from "./postgres.ts";
+import { storable } from "./engine.ts";
+import { isFounded } from "./migrate-postgres.ts";
 import { closeFile, openFile } from "./sqlite.ts";
 import { AUTHORITY_FILE, EVIDENCE_FILE } from "./sqlite-storage.ts";
 import type { AuthorityTables, EvidenceTables } from "./tables.ts";
@@ -89,20 +89,18 @@ export interface Copied {
 }
 
 /** Where an installation is moved to: an open connection of the role that owns the tables. */
-export type Target = Client;
+export type TargetConnection = Client;
 
-/** Opens it. Throws what the client has to say. */
-export async function connectTarget(options: PostgresOptions): Promise<Target> {
-  // Millions of rows take as long as they take.
-  const endless = { statement_timeout: 0, lock_timeout: 0, query_timeout: 0 };
-  const client = new Client({ ...connectionTo(options), ...endless, types: POSTGRES_TYPES });
-  client.on("error", () => undefined);
-  await client.connect();
-  return client;
-}
-
-/** What a database holds: nothing, a copy that was never opened (with its head), or an installation of its own. */
+/**
+ * What a database of whatever version holds: nothing, a copy that was never opened (with its head), or an installation of
+ * its own. Changes nothing. Throws for one with another program's tables.
+ */
 export async function contentOf(target: ClientBase): Promise<"empty" | "in use" | KnownHead> {
+  if (!(await isFounded(target))) return "empty";
+  const { rows: made } = await target.query<{ any: boolean }>(
+    "select to_regclass('accounts') is not null as any",
+  );
+  if (!made[0]?.any) return "empty";
   const { rows: accounts } = await target.query<{ any: boolean }>(
     "select exists (select 1 from accounts) or exists (select 1 from audit_entries) as any",
   );
@@ -123,10 +121,16 @@ async function headIn(target: ClientBase): Promise<KnownHead> {
     : { seq: head.seq, chainHash: head.chain_hash };
 }
 
-/** Empties a copy that was never opened. */
+/** Empties a copy that was never opened, at the newest schema: as if nothing had ever been there. */
 export async function emptyCopy(target: ClientBase): Promise<void> {
-  const tables = [...Object.keys(AUTHORITY), ...Object.keys(EVIDENCE), "audit_head", "processes", "claims"];
-  await target.query(textOf(sql`truncate ${listOf(tables)}`));
+  const tables = [...Object.keys(AUTHORITY), ...Object.keys(EVIDENCE), "processes", "claims"];
+  await inTransaction(target, async () => {
+    await target.query(textOf(sql`truncate ${listOf(tables)}`));
+    await target.query("update audit_head set seq = $1, chain_hash = $2, at = 0", [
+      GENESIS.seq,
+      GENESIS.chainHash,
+    ]);
+  });
 }
 
 /**
@@ -212,7 +216,9 @@ async function checkedHead(target: ClientBase): Promise<KnownHead> {
   );
   const finding = check.end();
   if (!finding.ok)
-    throw new Error(`The audit log breaks at entry ${finding.seq}: ${finding.problem}. Nothing was kept.`);
+    throw new Error(
+      `The audit log of the folder breaks at entry ${finding.seq}: ${finding.problem}. Nothing was kept.`,
+    );
   return finding.head;
 }
 
@@ -224,8 +230,8 @@ async function eachRow(
   await target.query(textOf(sql`declare rows no scroll cursor for ${query}`));
   for (;;) {
     const { rows } = await target.query<Row>("fetch 2000 from rows");
+    if (rows.length === 0) break;
     for (const row of rows) work(row);
-    if (rows.length < ROWS_AT_ONCE) break;
   }
   await target.query("close rows");
 }

@@ -17,8 +17,21 @@ export function hearPostgres(options: PostgresOptions, onNews: () => void): () =
   let timer: ReturnType<typeof setTimeout> | undefined;
   let client: Client | undefined;
 
+  function retry(): void {
+    if (ended) return;
+    timer = setTimeout(listen, retryMs);
+    retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
+  }
+
   async function listen(): Promise<void> {
-    const fresh = new Client(connectionTo(options));
+    let fresh: Client;
+    try {
+      fresh = new Client(connectionTo(options));
+    } catch {
+      // Nobody waits for this, so what the client has to say of its settings would end the process.
+      retry();
+      return;
+    }
     client = fresh;
     let lost = false;
     const again = () => {
@@ -26,9 +39,7 @@ export function hearPostgres(options: PostgresOptions, onNews: () => void): () =
       lost = true;
       clearInterval(ping);
       fresh.end().catch(() => undefined);
-      if (ended) return;
-      timer = setTimeout(listen, retryMs);
-      retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
+      retry();
     };
     const ping = setInterval(() => void fresh.query("select 1").catch(again), PING_MS);
     fresh.on("error", again);
@@ -55,4 +66,5 @@ export function hearPostgres(options: PostgresOptions, onNews: () => void): () =
   };
 }
 
+/** A standby refuses it: nothing is heard from a server that may lack entries. */
 const LISTEN = `listen ${NEWS_CHANNEL}`;

@@ -43,6 +43,12 @@ describe.skipIf(NO_POSTGRES)("as a role that owns nothing", () => {
   });
 });
 
+/** The newest step makes a table, to which nobody but its owner has a right yet. */
+const AS_BEFORE_THE_LAST_STEP = [
+  "drop table audit_head",
+  "update schema_versions set version = version - 1 where part = 'postgres'",
+];
+
 describe.skipIf(NO_POSTGRES)("R20: the role that serves", () => {
   let database: TestDatabase;
   beforeAll(async () => {
@@ -99,11 +105,24 @@ describe.skipIf(NO_POSTGRES)("R20: the role that serves", () => {
     expect(await failureOf(again)).toMatchObject({ code: "42501" });
   });
 
+  test("R39: without a right that serving needs is told so, with the way out, and goes on when it has it", async () => {
+    const storage = await openPostgresStorage({ url: database.as(RUNTIME_ROLE) });
+    await asSuperuser(database.url, `revoke insert on audit_hidden_texts from ${RUNTIME_ROLE}`);
+    expect(await failureOf(storage.change((tx) => appendEntry(tx)))).toMatchObject({
+      code: "storage_unavailable",
+      message: expect.stringContaining("keyturn migrate --runtime-role"),
+      cause: expect.objectContaining({ code: "42501" }),
+    });
+    await asSuperuser(database.url, `grant insert on audit_hidden_texts to ${RUNTIME_ROLE}`);
+    await storage.change((tx) => appendEntry(tx));
+    await storage.close();
+  });
+
   test("is told to have the owner migrate when the schema is not the newest", async () => {
     const outdated = await ownedDatabase();
     const open = () => openPostgresStorage({ url: outdated.as(RUNTIME_ROLE) });
     const told = expect.objectContaining({
-      message: expect.stringContaining("run `keyturn migrate` with the URL of the role that does"),
+      message: expect.stringContaining(`run \`keyturn migrate --runtime-role ${RUNTIME_ROLE}\` with the URL`),
     });
     expect(await failureOf(open())).toEqual(told);
     await migratePostgres({ url: outdated.as(OWNER_ROLE) }, RUNTIME_ROLE);
@@ -121,6 +140,38 @@ describe.skipIf(NO_POSTGRES)("R20: the role that serves", () => {
       { url: database.as(OWNER_ROLE) },
       `${RUNTIME_ROLE}; drop table facts; --`,
     );
-    expect(await failureOf(granting)).toMatchObject({ code: "42704" });
+    expect(String(await failureOf(granting))).toContain("correct --runtime-role");
+  });
+
+  test("keeps its rights over an upgrade that doesn't name it, and gets those of new tables", async () => {
+    const upgraded = await ownedDatabase();
+    await migratePostgres({ url: upgraded.as(OWNER_ROLE) }, RUNTIME_ROLE);
+    await asSuperuser(upgraded.url, ...AS_BEFORE_THE_LAST_STEP);
+    await migratePostgres({ url: upgraded.as(OWNER_ROLE) });
+    const storage = await openPostgresStorage({ url: upgraded.as(RUNTIME_ROLE) });
+    expect((await storage.change((tx) => appendEntry(tx))).seq).toBe(1);
+    await storage.close();
+    const forbidden = asSuperuser(upgraded.as(RUNTIME_ROLE), "update audit_entries set entry = 'x'");
+    expect(await failureOf(forbidden)).toMatchObject({ code: "42501" });
+    await upgraded.drop();
+  });
+
+  test("gets those of new tables also from a start of the owner, and a role that only reads gets none", async () => {
+    const upgraded = await ownedDatabase();
+    await migratePostgres({ url: upgraded.as(OWNER_ROLE) }, RUNTIME_ROLE);
+    await asSuperuser(
+      upgraded.url,
+      ...AS_BEFORE_THE_LAST_STEP,
+      "grant select on audit_entries to pg_monitor",
+    );
+    await (await openPostgresStorage({ url: upgraded.as(OWNER_ROLE) })).close();
+    const storage = await openPostgresStorage({ url: upgraded.as(RUNTIME_ROLE) });
+    expect((await storage.change((tx) => appendEntry(tx))).seq).toBe(1);
+    await storage.close();
+    await asSuperuser(
+      upgraded.url,
+      "do $$ begin assert not has_table_privilege('pg_monitor', 'keys', 'select'); end $$",
+    );
+    await upgraded.drop();
   });
 });

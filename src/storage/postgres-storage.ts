@@ -11,7 +11,9 @@ import { createRemoteMatch } from "./match.ts";
 import { prepareDatabase } from "./migrate-postgres.ts";
 import {
   connectionsTo,
+  POSTGRES_DEFAULTS,
   type PostgresOptions,
+  readAddress,
   readingOver,
   type Session,
   statementTimeoutMs,
@@ -35,19 +37,24 @@ const LOCK_ALL =
   "select set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true), " +
   "pg_advisory_xact_lock(hashtext('keyturn'), 0)";
 const LOCK_EVIDENCE = "select pg_advisory_xact_lock(hashtext('keyturn'), hashtext('evidence'))";
-// The timeline grows by one when a database is put back to an older state, and when a stand-by takes over.
+// The timeline grows by one when a database is put back to an older state, and when a standby takes over. A dump that is put
+// back makes the tables anew; a standby has them under the same number.
 const IDENTITY = `
   select system_identifier || ' ' || (select oid from pg_database where datname = current_database()) || ' ' ||
-    case when pg_is_in_recovery() then '' else substring(pg_walfile_name(pg_current_wal_lsn()) for 8) end as identity
+    'audit_entries'::regclass::oid || ' ' || substring(pg_walfile_name(pg_current_wal_lsn()) for 8) as identity
   from pg_control_system()`;
 
 /**
- * A database of PostgreSQL 14 or newer, made and migrated where needed and allowed. Waits for one that is still
- * starting. Several processes may serve from it at once.
+ * A database of PostgreSQL 14 or newer. Unless `ready` is another one, it is made and migrated where needed and
+ * allowed, and waited for while it is still starting. Several processes may serve from it at once.
  */
-export async function openPostgresStorage(options: PostgresOptions): Promise<Storage> {
-  await prepareDatabase(options);
-  const half = Math.ceil((options.poolSize ?? 10) / 2);
+export async function openPostgresStorage(
+  named: PostgresOptions,
+  ready: (options: PostgresOptions) => Promise<void> = prepareDatabase,
+): Promise<Storage> {
+  await ready(named);
+  const options = readAddress(named);
+  const half = Math.ceil((options.poolSize ?? POSTGRES_DEFAULTS.poolSize) / 2);
   // Apart from each other, because a change holds its connection while it reads the evidence of others.
   const changing = connectionsTo(options, half);
   const reading = connectionsTo(options, half);
@@ -70,7 +77,7 @@ export async function openPostgresStorage(options: PostgresOptions): Promise<Sto
   const transactEvidence = transactionsOver(
     reporting,
     (session) => session.run(LOCK_EVIDENCE, [], true),
-    evidenceWriterOver,
+    (db: Kysely<EvidenceTables>) => evidenceWriterOver(db, POSTGRES),
   );
 
   const reader = readingOver<AuthorityTables>(reading);

@@ -1,27 +1,38 @@
 import { Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
-import { type ClientConfig, Pool as PgPool, type PoolClient } from "pg";
+import { Client, type ClientBase, type ClientConfig, Pool as PgPool, type PoolClient } from "pg";
+import { type ConnectionOptions, parse } from "pg-connection-string";
 import { assert } from "../authority/errors.ts";
 import type { Seconds } from "../authority/time.ts";
 import { driverOver } from "./driver.ts";
 import { POSTGRES_TYPES, storable } from "./engine.ts";
-import { faultIn, isStale, outcomeUnknown, unavailable } from "./postgres-faults.ts";
+import { faultIn, isStale, outcomeUnknown, StandbyError, unavailable } from "./postgres-faults.ts";
 import { runStraight } from "./prepared.ts";
 
 /** How a database is reached. */
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database?…`, as libpq and pg understand it. */
   readonly url: string;
-  /** The most connections for changes and for reads, half each; four more are for evidence and for following. 10. */
-  readonly poolSize?: number;
-  /** How long to wait for a connection. 5. */
-  readonly connectTimeoutSeconds?: Seconds;
-  /** How long a statement may take, waiting for locks included. 10. */
-  readonly statementTimeoutSeconds?: Seconds;
+  /** What the URL says, read before: see `readAddress`. */
+  readonly address?: ConnectionOptions;
+  /** The most connections for changes, for reads and for look-ups, half as many each; five more are for the rest. */
+  readonly poolSize?: number | undefined;
+  /** How long to wait for a connection. */
+  readonly connectTimeoutSeconds?: Seconds | undefined;
+  /** How long a statement may take, waiting for locks included. */
+  readonly statementTimeoutSeconds?: Seconds | undefined;
   /** How long a transaction may do nothing before the server ends it. 0.4 times as long as a statement may take. */
   readonly idleInTransactionSeconds?: Seconds;
-  /** How long a start waits for a database that isn't there yet. 30. */
-  readonly startTimeoutSeconds?: Seconds;
+  /** How long a start waits for a database that isn't there yet. */
+  readonly startTimeoutSeconds?: Seconds | undefined;
 }
+
+/** What holds where nothing is said. docs/running.md names the same. */
+export const POSTGRES_DEFAULTS = {
+  poolSize: 10,
+  connectTimeoutSeconds: 5,
+  statementTimeoutSeconds: 10,
+  startTimeoutSeconds: 30,
+} as const;
 
 /** This side waits longer than the server needs to give up: a connection that was cut without a word answers nothing. */
 const GRACE_FACTOR = 1.2;
@@ -34,7 +45,7 @@ const KEEPALIVE_MS = 10_000;
 const IDLE_MS = 60_000;
 
 export function statementTimeoutMs(options: PostgresOptions): number {
-  return (options.statementTimeoutSeconds ?? 10) * 1_000;
+  return (options.statementTimeoutSeconds ?? POSTGRES_DEFAULTS.statementTimeoutSeconds) * 1_000;
 }
 
 function idleInTransactionMs({ idleInTransactionSeconds, ...options }: PostgresOptions): number {
@@ -43,21 +54,48 @@ function idleInTransactionMs({ idleInTransactionSeconds, ...options }: PostgresO
     : idleInTransactionSeconds * 1_000;
 }
 
-/** What every connection is opened with. */
+/**
+ * Reads what the URL says, with the files that it names (`sslrootcert`), once for all connections. The client would read
+ * them for each one, inside timers and sockets where a file that is just being replaced ends the process.
+ */
+export function readAddress(options: PostgresOptions): PostgresOptions {
+  return { ...options, address: parse(options.url) };
+}
+
+/** What every connection is opened with. What the URL says wins. */
 export function connectionTo(options: PostgresOptions): ClientConfig {
   const timeout = statementTimeoutMs(options);
-  return {
-    connectionString: options.url,
+  const config: ClientConfig = {
     application_name: "keyturn",
     types: POSTGRES_TYPES,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,
-    connectionTimeoutMillis: (options.connectTimeoutSeconds ?? 5) * 1_000,
+    connectionTimeoutMillis:
+      (options.connectTimeoutSeconds ?? POSTGRES_DEFAULTS.connectTimeoutSeconds) * 1_000,
     statement_timeout: timeout,
     lock_timeout: timeout,
     idle_in_transaction_session_timeout: idleInTransactionMs(options),
     query_timeout: timeout * GRACE_FACTOR,
   };
+  return Object.assign(config, options.address ?? { connectionString: options.url });
+}
+
+/** For what takes as long as it takes, as a step of the schema does, or a copy of millions of rows. Not connected yet. */
+export function patientClient(options: PostgresOptions): Client {
+  const endless = { statement_timeout: 0, lock_timeout: 0, query_timeout: 0 };
+  const client = new Client({ ...connectionTo(options), ...endless });
+  // A connection that breaks between two statements fails the next one.
+  client.on("error", () => undefined);
+  return client;
+}
+
+/**
+ * R12: a standby answers every question, by what it knew a while ago. One that was promoted is told from it by a new
+ * connection, and no server becomes a standby without ending those that it has.
+ */
+export async function assertPrimary(client: ClientBase): Promise<void> {
+  const { rows } = await client.query<{ is_standby: boolean }>("select pg_is_in_recovery() as is_standby");
+  if (rows[0]?.is_standby !== false) throw new StandbyError();
 }
 
 /** One connection, lent for a while. */
@@ -88,16 +126,20 @@ export function connectionsTo(options: PostgresOptions, most: number): Connectio
     idleTimeoutMillis: IDLE_MS,
     // What is sent together travels together: `begin` and the locks of a change are one round trip.
     pipeline: true,
+    onConnect: assertPrimary,
   });
   // A connection that breaks while nobody uses it, or between two statements, is nobody's error.
   pool.on("error", () => undefined);
   pool.on("connect", (client) => void client.on("error", () => undefined));
   const sessions = new WeakMap<PoolClient, BrittleSession>();
 
-  const take = () =>
-    pool.connect().catch((cause: unknown) => {
+  const take = async () => {
+    try {
+      return await pool.connect();
+    } catch (cause) {
       throw unavailable(cause);
-    });
+    }
+  };
   async function lendTo<T>(client: PoolClient, work: (session: Session) => Promise<T>): Promise<T> {
     const session = sessions.get(client) ?? sessionOver(client);
     sessions.set(client, session);

@@ -188,9 +188,10 @@ CREATE TABLE key_uses (
 );
 CREATE TABLE processes (
   id text primary key,
-  name text not null unique,
+  name text not null,
   version text not null,
   started_at bigint not null,
+  bounded_seconds bigint not null,
   applied_seq bigint not null,
   staleness_ms bigint,
   flushed_at bigint,

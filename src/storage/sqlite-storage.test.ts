@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { appendEntry, newDigest, newKey, seed } from "../../test/support/storage.ts";
 import { dropFolder, newFolder } from "../../test/support/traces.ts";
+import { until } from "../../test/support/until.ts";
 import { GENESIS } from "../authority/audit/entry.ts";
 import { Refusal } from "../authority/errors.ts";
 import { ownedKeys } from "./key-store.ts";
@@ -112,6 +113,20 @@ describe("the embedded store", () => {
     await one.change((tx) => appendEntry(tx));
     expect((await one.read.audit.head()).seq).toBe(1);
     for (const storage of [one, other]) await storage.close();
+  });
+
+  test("that can't be looked at is news to whoever hears it, and ends no process", async () => {
+    const storage = openSqliteStorage(fresh());
+    let news = 0;
+    const end = storage.hear(() => {
+      news += 1;
+    });
+    await Bun.sleep(100);
+    expect(news).toBe(0);
+    // As with a disk at fault, every look fails from here on.
+    await storage.close();
+    await until("it is told", () => news > 1);
+    end();
   });
 
   test("serves one process at a time from a folder, and the next as soon as it is free", () => {

@@ -7,6 +7,7 @@ import { Refusal } from "../authority/errors.ts";
 import type { Storage } from "../authority/storage.ts";
 import { readerOver, transactionOver } from "./authority-store.ts";
 import { clusterStoreOver, clusterWriterOver } from "./cluster-store.ts";
+import { SQLITE } from "./engine.ts";
 import { evidenceStoreOver, evidenceWriterOver } from "./evidence-store.ts";
 import { followLog } from "./follow.ts";
 import { rewriteJournal } from "./journal.ts";
@@ -119,7 +120,7 @@ export function openSqliteStorage(folder: string): Storage {
   const reader = kyselyOver<AuthorityTables>(readFile);
   const evidenceWriter = kyselyOver<EvidenceTables>(evidenceWriteFile);
   const evidenceChanges = transactionsOn(evidenceWriteFile, {
-    ...evidenceWriterOver(evidenceWriter),
+    ...evidenceWriterOver(evidenceWriter, SQLITE),
     ...clusterWriterOver(evidenceWriter),
   });
   const evidenceReader = kyselyOver<EvidenceTables>(evidenceReadFile);
@@ -163,11 +164,18 @@ export function openSqliteStorage(folder: string): Storage {
     follow: (after, limit) => followLog(committed.audit, after, limit),
     hear: (onNews) => {
       // The connection sees every commit of others, our own writer's among them, for 1 µs a look.
-      const versionNow = () => dataVersion.get()?.data_version ?? 0;
+      const versionNow = () => {
+        try {
+          return dataVersion.get()?.data_version ?? null;
+        } catch {
+          // A disk at fault, or a journal that another process is putting in order: who follows is told what is wrong.
+          return null;
+        }
+      };
       let seen = versionNow();
       const timer = setInterval(() => {
         const version = versionNow();
-        if (version !== seen) onNews();
+        if (version === null || version !== seen) onNews();
         seen = version;
       }, HEAR_MS);
       return () => clearInterval(timer);

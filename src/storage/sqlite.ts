@@ -117,7 +117,7 @@ const LET_GO_MS = 2;
  * `tx` is what the works write through: there is one connection, so it is made once.
  */
 export function transactionsOn<Tx>(file: Database, tx: Tx, limitMs = LOCK_LIMIT_MS): Transactions<Tx> {
-  // SQLite's own waiting would hold up the thread, and verification with it. Test: test/host/write-lock.test.ts.
+  // SQLite's own waiting would hold up the thread, and verification with it. Test: src/storage/sqlite.test.ts.
   file.run("pragma busy_timeout = 0");
   let last: Promise<unknown> = Promise.resolve();
   let queued = 0;

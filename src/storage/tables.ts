@@ -196,10 +196,11 @@ export interface ReporterTable {
 }
 
 export interface ProcessTable {
-  id: string;
+  id: Fixed<string>;
   name: Fixed<string>;
-  version: string;
-  started_at: number;
+  version: Fixed<string>;
+  started_at: Fixed<number>;
+  bounded_seconds: Fixed<number>;
   applied_seq: number;
   staleness_ms: number | null;
   flushed_at: number | null;

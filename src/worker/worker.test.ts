@@ -15,7 +15,7 @@ import { until } from "../../test/support/until.ts";
 import { OPERATIONS } from "../authority/operations.ts";
 import type { RotationPlan } from "../authority/rotations/rotation.ts";
 import { HOST } from "../authority/setup/setup.ts";
-import { dropAged, endBrownoutsAtStop, endLostBrownouts, workOnce } from "./worker.ts";
+import { dropAged, endBrownoutsAtStop, endLost, endLostBrownouts, workOnce } from "./worker.ts";
 
 /** A rotation whose one caller has moved: adopted as soon as a quiet period was watched. */
 async function moved(world: World, plan: RotationPlan = QUICK) {
@@ -225,7 +225,7 @@ describe("nothing happens by itself while the clock can't be trusted", () => {
   test("a disk at fault pauses it", async () => {
     const world = await startWorld();
     await moved(world);
-    world.authority.health.stopWriting(new Error("the disk"));
+    world.authority.health.stopWriting("disk", new Error("the disk"));
     expect((await workOnce(world.authority)).paused).toBe(true);
     await world.close();
   });
@@ -318,6 +318,19 @@ describe("a brownout ends", () => {
     await next.close();
   });
 
+  test("by an unclean stop while the installation is being moved: a start passes it over, and it ends once changes are accepted", async () => {
+    const { world, id } = await browned();
+    await world.as(HOST, OPERATIONS.closeStore, { why: "moving" });
+    const next = await world.crash();
+    await endLostBrownouts(next.authority);
+    await endLost(next.authority);
+    expect(await brownoutOf(next, id)).toMatchObject({ stopReason: null });
+    await next.as(HOST, OPERATIONS.openStore, {});
+    await endLost(next.authority);
+    expect(await brownoutOf(next, id)).toMatchObject({ stopReason: "unclean_stop" });
+    await next.close();
+  });
+
   test("by a clean stop, and what it found is kept", async () => {
     const { world, id, old } = await browned();
     expect(world.verify(old.secret, { name: "cron" })).toBe("brownout");
@@ -342,6 +355,56 @@ describe("a brownout ends", () => {
     expect(crashed.verify(old.secret, { name: "cron" })).toBe("brownout");
     expect(await brownoutOf(crashed, id)).toMatchObject({ stopReason: null });
     await crashed.close();
+  });
+});
+
+describe("a process that tells nothing is given up", () => {
+  test("after three of the longest flush intervals: none that lives, however far its flushes are apart", async () => {
+    const settings = { flushSeconds: 60 };
+    const world = await startWorld({ process: "one", settings });
+    const other = await startWorld({ folder: world.folder, clock: world.clock, process: "other", settings });
+    const restartedAt = async () => (await world.authority.storage.evidence.watched()).restartedAt;
+    for (let minute = 0; minute < 3; minute += 1) {
+      await world.pass(MINUTE);
+      // Rounds of the worker, while the other one's flush is on its way.
+      for (let round = 0; round < 3; round += 1) {
+        await endLost(world.authority);
+        await world.pass(100);
+      }
+      expect(await restartedAt()).toBeNull();
+      await other.authority.recorder.flush();
+    }
+    await world.pass(3 * MINUTE);
+    await endLost(world.authority);
+    expect(await restartedAt()).toBeNull();
+    await world.pass(1);
+    await endLost(world.authority);
+    expect(await restartedAt()).toBe(world.clock.wall());
+    await other.leave();
+    await world.close();
+  });
+});
+
+describe("one round", () => {
+  test("asks once what was watched, however many rotations are open", async () => {
+    let asked = 0;
+    const world = await startWorld({
+      through: (storage) => ({
+        ...storage,
+        evidence: {
+          ...storage.evidence,
+          watched: () => {
+            asked += 1;
+            return storage.evidence.watched();
+          },
+        },
+      }),
+    });
+    for (let i = 0; i < 3; i += 1) await world.rotate((await world.keyWith({ scopes: ["a:b"] })).key.id);
+    asked = 0;
+    await workOnce(world.authority);
+    expect(asked).toBe(1);
+    await world.close();
   });
 });
 

@@ -1,5 +1,6 @@
 import { SYSTEM } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
+import { LONGEST_FLUSH_SECONDS } from "../authority/callers/recorder.ts";
 import type { RotationId } from "../authority/ids.ts";
 import { perform } from "../authority/operation.ts";
 import { advanceRotation } from "../authority/rotations/advance-rotation.ts";
@@ -7,6 +8,7 @@ import type { Brownout, BrownoutStop } from "../authority/rotations/brownout.ts"
 import { endBrownout } from "../authority/rotations/end-brownout.ts";
 import { judgeRotation } from "../authority/rotations/gather-evidence.ts";
 import { nextStep, type Rotation, type Step } from "../authority/rotations/rotation.ts";
+import type { Watched } from "../authority/rotations/watch.ts";
 import type { Instant } from "../authority/time.ts";
 
 const PAGE = 100;
@@ -39,13 +41,15 @@ export async function workOnce(authority: Authority): Promise<Round> {
   await endSpentBrownouts(authority);
   const steps: Taken[] = [];
   const failures: unknown[] = [];
+  // Once for all: it can't say too much of what is read later, and what is due is judged by a fresh one.
+  const watched = await authority.storage.evidence.watched();
   let after: RotationId | null = null;
   for (;;) {
     const page: readonly Rotation[] = await authority.storage.read.rotations.open(after, PAGE);
     for (const rotation of page) {
       after = rotation.id;
       try {
-        steps.push(...(await advance(authority, rotation)));
+        steps.push(...(await advance(authority, rotation, watched)));
       } catch (error) {
         if (!authority.health.writable()) throw error;
         // One that can't go on must not hold up all that were started after it.
@@ -59,9 +63,14 @@ export async function workOnce(authority: Authority): Promise<Round> {
 }
 
 /** Looks before it asks the gate: a rotation that has nothing due costs no write transaction. */
-async function advance(authority: Authority, rotation: Rotation): Promise<readonly Taken[]> {
+async function advance(
+  authority: Authority,
+  rotation: Rotation,
+  watched: Watched,
+): Promise<readonly Taken[]> {
   const now = authority.time.now();
-  const { assessment, evidence } = await judgeRotation(authority, authority.storage.read, rotation, now);
+  const { read } = authority.storage;
+  const { assessment, evidence } = await judgeRotation(authority, read, rotation, now, watched);
   if (nextStep(rotation, assessment, evidence.successorFirstUsedAt, now) === null) return [];
   const taken: Taken[] = [];
   for (;;) {
@@ -89,9 +98,10 @@ async function endOf(brownout: Brownout, authority: Authority, now: number): Pro
 
 /**
  * For the start: what a brownout counted is lost with an unclean stop, so its threshold can't hold any more and it is
- * over. To be called when the recorder has started.
+ * over. To be called when the recorder has started. Where no change is accepted, `endLost` makes up for it later.
  */
 export async function endLostBrownouts(authority: Authority): Promise<void> {
+  if (!authority.health.writable()) return;
   const { restartedAt } = await authority.storage.evidence.watched();
   if (restartedAt !== null) await endRunningBrownouts(authority, "unclean_stop", restartedAt);
 }
@@ -116,8 +126,11 @@ async function endRunningBrownouts(
   }
 }
 
-/** A process that has told nothing of what it saw for so long is gone, with what it saw at last. */
-const REPORTER_LOST_MS = 60_000;
+/**
+ * A process that has told nothing of what it saw for so long is gone, with what it saw at last: three of the longest flush
+ * intervals, for this process doesn't know those of the others.
+ */
+const REPORTER_LOST_MS = 3 * LONGEST_FLUSH_SECONDS * 1000;
 
 /** Gives up the reports of processes that are gone, and the brownouts whose count went with them. */
 export async function endLost(authority: Authority): Promise<void> {

@@ -88,6 +88,13 @@ describe("R19, R21: no secret stands anywhere but in the answer that told it", (
     search.folder(place);
     const places = new Set(search.findings.map((found) => found.file.split("/").at(-1)));
     expect([...places].sort()).toEqual(Object.keys(planted).sort());
+    // A file that is too large to be read at once hides none where two of its parts meet, and shows none twice.
+    const inParts = createScan([secret], 13);
+    inParts.folder(place);
+    expect(inParts.findings.map(({ file, kind }) => [file, kind])).toEqual(
+      search.findings.map(({ file, kind }) => [file, kind]),
+    );
+    expect(inParts.bytes()).toBe(search.bytes());
     const none = createScan([`${secret.slice(0, -1)}X`]);
     none.folder(place);
     expect(none.findings.filter((found) => found.kind === "digest")).toEqual([]);

@@ -45,6 +45,21 @@ describe("a secret on the command line", () => {
   });
 });
 
+describe("the password of a database on the command line", () => {
+  test("is refused before anything repeats it, wherever it stands in the URL, with the ways to give it", async () => {
+    for (const url of [
+      "postgres://keyturn:a-password@db.example.com/keyturn",
+      "postgres://keyturn@db.example.com/keyturn?password=a-password",
+      "postgres://keyturn:a-password@db.example.com:none/keyturn",
+    ]) {
+      const run = spawnKeyturn(["migrate-store", "--to", url], { env: {} });
+      expect(await run.exited).toBe(2);
+      expect(run.errors()).toContain("give it in PGPASSWORD or a pgpass file");
+      expect(run.errors() + run.output()).not.toContain("a-password");
+    }
+  });
+});
+
 test.skipIf(!IS_LINUX)(
   "a program run with a key has it in its environment, and no process in its arguments",
   async () => {

@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Client, clientOf, type Told } from "../support/client.ts";
-import { type Cluster, startCluster, verdictAt } from "../support/cluster.ts";
+import { allHaveTold, type Cluster, startCluster, verdictAt } from "../support/cluster.ts";
 import { times } from "../support/counts.ts";
-import { issueAt, newPlace } from "../support/installation.ts";
+import { issueAt, newPlace, usesAt } from "../support/installation.ts";
 import { spawnKeyturn, urlOf } from "../support/keyturn-process.ts";
 import { NO_POSTGRES, newDatabase } from "../support/postgres.ts";
 import { cleanUp } from "../support/traces.ts";
-import { until } from "../support/until.ts";
 
 afterAll(cleanUp);
 
@@ -135,18 +134,8 @@ describe.skipIf(NO_POSTGRES)("R15: of what four processes on one PostgreSQL are 
       for (let done = 1; done < sent / lanes; done += 1) told = await ask();
       return told;
     });
-    const answeredAt = Date.now();
-    await until("every process has told what it saw until then", async () => {
-      const [behind] = await cluster.query<{ count: string }>(
-        "select count(*) from reporters where ended is null and covers_until <= $1",
-        [answeredAt],
-      );
-      return Number(behind?.count) === 0;
-    });
-    for (const { call } of cluster.members()) {
-      const usage = await call("GET", `/v1/keys/${id}/usage`);
-      expect(usage.body.at("data")).toEqual([{ from: expect.any(String), code: "valid", count: sent }]);
-    }
+    await allHaveTold(cluster, Date.now());
+    for (const { call } of cluster.members()) expect(await usesAt(call, id)).toEqual({ valid: sent });
   }, 300_000);
 
   const lineageOf = async (key: string) =>
@@ -196,7 +185,7 @@ test.skipIf(NO_POSTGRES)(
       await database.drop();
     }
   },
-  60_000,
+  300_000,
 );
 
 /** How often each answer was given. */

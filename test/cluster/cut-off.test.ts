@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Cluster, type Member, startCluster } from "../support/cluster.ts";
+import { type Cluster, type Member, startCluster, verdictAt } from "../support/cluster.ts";
 import { NO_COMPILER } from "../support/compiled.ts";
 import { IS_FULL_RUN } from "../support/counts.ts";
 import { NO_POSTGRES } from "../support/postgres.ts";
 import { newShiftedClock, type ShiftedClock } from "../support/shifted-clock.ts";
 import { codesIn, expectCeilings, type Fault, newSample, throughFault } from "../support/through-fault.ts";
 import { cleanUp } from "../support/traces.ts";
+import { until } from "../support/until.ts";
 
 afterAll(cleanUp);
 
@@ -16,6 +17,7 @@ const BOUNDED_MS = BOUNDED_SECONDS * 1_000;
 const LONG_MS = BOUNDED_MS + (IS_FULL_RUN ? 2_000 : 1_000);
 const STOPPED_MS = IS_FULL_RUN ? 12_000 : 4_000;
 const DAY_MS = 86_400_000;
+const DEAF = 1;
 const SHIFTED = 3;
 
 describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes", () => {
@@ -25,7 +27,11 @@ describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes
     clock = NO_COMPILER ? null : newShiftedClock();
     cluster = await startCluster(4, {
       env: { KEYTURN_BOUNDED_CEILING: `${BOUNDED_SECONDS}s` },
-      envOf: (index) => (index === SHIFTED ? (clock?.env ?? {}) : {}),
+      envOf: (index) => ({
+        ...(index === SHIFTED ? clock?.env : {}),
+        // To write a witness, a process looks at the log as well.
+        ...(index === DEAF ? { KEYTURN_WITNESS_FILE: "" } : {}),
+      }),
     });
   });
   afterAll(() => cluster?.stop());
@@ -48,8 +54,8 @@ describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes
     paceMs: 200,
   });
 
-  test("hears no NOTIFY: it knows by polling before the ceiling of strict keys", async () => {
-    const victim = cluster.member(1);
+  test("hears no NOTIFY: it judges on, and by the ceiling of strict keys it knows", async () => {
+    const victim = cluster.member(DEAF);
     const before = victim.wire.unheard();
     const told = await through("while deaf", victim, {
       begin: () => victim.wire.deafen(true),
@@ -62,6 +68,22 @@ describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes
     const { seen, begunAt, endedAt, acknowledgedAt } = told;
     expect(codesIn(seen.strict, acknowledgedAt.strict + 1_500, endedAt)).toEqual(["revoked"]);
     expect(codesIn(seen.kept, begunAt, endedAt)).toEqual(["valid"]);
+  }, 300_000);
+
+  test("hears no NOTIFY and is asked for a static key alone, for which nobody looks at the log: it knows by polling", async () => {
+    const { keys } = await newSample(cluster, "static while deaf");
+    const { secret, id } = keys.static;
+    const victim = cluster.member(DEAF);
+    const before = victim.wire.unheard();
+    victim.wire.deafen(true);
+    try {
+      const told = await cluster.member(0).call("POST", `/v1/keys/${id}/revoke`, { body: {} });
+      expect(told.status).toBe(200);
+      await until("it knows", async () => (await verdictAt(victim, cluster.asker, secret)) === "revoked");
+      await until("the news was left out", () => victim.wire.unheard() > before);
+    } finally {
+      victim.wire.deafen(false);
+    }
   }, 300_000);
 
   test("is cut off, loudly, silently or with all connections lost: nothing is accepted beyond the ceiling, static keys are, and say how stale that is", async () => {
@@ -90,6 +112,11 @@ describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes
     // long before is closed then, and so may be what was just asked on it.
     const codes = codesIn(told.seen.kept, told.begunAt, Number.POSITIVE_INFINITY);
     expect(codes.filter((code) => code !== "no answer")).toEqual(["valid"]);
+    for (const kind of ["strict", "bounded"] as const) {
+      const { seen, acknowledgedAt, endedAt } = told;
+      const meanwhile = seen[kind].filter(({ sentAt }) => sentAt > acknowledgedAt[kind] && sentAt < endedAt);
+      expect(meanwhile.map(({ code }) => code)).toContain("revoked");
+    }
   }, 300_000);
 
   describe.skipIf(NO_COMPILER)("has a wall clock that is set", () => {
@@ -100,7 +127,7 @@ describe.skipIf(NO_POSTGRES)("R12, R14: a revocation while one of four processes
       ["back by a second", -1_000],
       ["ahead by a day", DAY_MS],
     ])(
-      "%s: it knows as soon as with a good clock",
+      "%s: nothing is accepted beyond the ceiling, and it judges on",
       async (name, ms) => {
         const told = await through(`while ${name}`, cluster.member(SHIFTED), {
           begin: () => set(ms),

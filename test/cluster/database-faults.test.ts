@@ -23,11 +23,14 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
   let server: PostgresServer;
   let cluster: Cluster;
   let sample: Sample;
+  let renames = 0;
+  let keptAs: string;
   beforeEach(async () => {
     disk = NO_COMPILER ? null : newFullDisk();
     server = await startPostgresServer({ durable: true, env: disk?.env ?? {} });
     cluster = await startCluster(2, { databaseUrl: `${server.url}/postgres`, env: ENV });
     sample = await newSample(cluster, "known to all");
+    keptAs = "kept";
   });
   afterEach(async () => {
     disk?.fill(false);
@@ -36,8 +39,14 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
     disk?.clean();
   });
 
-  const revoke = (): Promise<Told> =>
-    cluster.member(0).call("POST", `/v1/keys/${sample.keys.kept.id}/revoke`, { body: {} });
+  /** A change that harms nothing: whoever asks whether changes are taken may be told yes at once. */
+  async function rename(): Promise<Told> {
+    renames += 1;
+    const name = `kept ${renames}`;
+    const told = await cluster.member(0).call("PATCH", `/v1/keys/${sample.keys.kept.id}`, { body: { name } });
+    if (told.status === 200) keptAs = name;
+    return told;
+  }
 
   const verdicts = (member = cluster.member(1)) =>
     Promise.all(
@@ -73,8 +82,10 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
       return codes.every((code) => code === "valid");
     });
     expect(await verdictAt(cluster.member(1), cluster.asker, sample.keys.kept.secret)).toBe("valid");
+    const { body } = await cluster.member(1).call("GET", `/v1/keys/${sample.keys.kept.id}`);
+    expect(body.at("name")).toBe(keptAs);
     const told = await until("it takes changes again", async () => {
-      const answer = await revoke();
+      const answer = await rename();
       return answer.status !== 503 && answer;
     });
     expect(told.status).toBe(200);
@@ -85,20 +96,20 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
     await whileLocked("select * from audit_head for update", async () => {
       const until = performance.now() + BOUNDED_MS + 1_500;
       while (performance.now() < until) {
-        expectUnavailable(await revoke());
+        expectUnavailable(await rename());
         expect(await verdicts()).toEqual(ALL_VALID);
         const read = await cluster.member(0).call("GET", `/v1/keys/${sample.keys.kept.id}`);
         expect(read.status).toBe(200);
       }
     });
     await expectWell();
-  }, 60_000);
+  }, 300_000);
 
   test("in which the log can't be read in time: changes get a clear 503, verification goes by the freshness rules", async () => {
     await whileLocked("lock table audit_entries in access exclusive mode", async () => {
       // Who asks with a key that has rights is told that nobody can say whether it is still good.
       await until("nobody knows any more", async () => (await verdicts()).join() === "stale,stale,valid");
-      const told = await revoke();
+      const told = await rename();
       expect([told.status, told.code]).toEqual([503, "verdict_stale"]);
       await until("nobody else knows, either", async () => {
         const told = await verdicts(cluster.member(0));
@@ -106,7 +117,7 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
       });
     });
     await expectWell();
-  }, 60_000);
+  }, 300_000);
 
   test("that may only be read: changes get a clear 503, reads and verification go on beyond every ceiling", async () => {
     const settings = (value: string) => [
@@ -114,16 +125,16 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
       "select pg_reload_conf()",
     ];
     for (const statement of settings("on")) await cluster.query(statement);
-    await until("it is so", async () => (await revoke()).status === 503);
+    await until("it is so", async () => (await rename()).status === 503);
     const end = performance.now() + BOUNDED_MS + 1_500;
     while (performance.now() < end) {
-      expectUnavailable(await revoke());
+      expectUnavailable(await rename());
       expect(await verdicts()).toEqual(ALL_VALID);
       await Bun.sleep(100);
     }
-    for (const statement of settings("off")) await cluster.query(`${statement}`);
+    for (const statement of settings("off")) await cluster.query(statement);
     await expectWell();
-  }, 60_000);
+  }, 300_000);
 
   test.skipIf(NO_COMPILER)(
     "R39: that is full: each change gets a clear 503, verification goes by the freshness rules, and nothing acknowledged is lost",
@@ -166,6 +177,6 @@ describe.skipIf(NO_POSTGRES)("a database", () => {
       ]);
       expect(kept.map(({ name }) => name).toSorted()).toEqual(made.toSorted());
     },
-    60_000,
+    300_000,
   );
 });

@@ -6,6 +6,7 @@ import { openPostgresStorage } from "../../src/storage/postgres-storage.ts";
 import { START } from "../support/authority.ts";
 import { failureOf, NO_POSTGRES, newDatabase, type TestDatabase } from "../support/postgres.ts";
 import { appendEntry, seed } from "../support/storage.ts";
+import { until } from "../support/until.ts";
 import { stretchWire, type Wire } from "../support/wire.ts";
 
 describe.skipIf(NO_POSTGRES)("a process that is cut off without a word", () => {
@@ -32,13 +33,15 @@ describe.skipIf(NO_POSTGRES)("a process that is cut off without a word", () => {
     "in the middle of a change holds %s for less long than others wait for it",
     async (what) => {
       const { account } = await seed(well);
+      const held = Promise.withResolvers<void>();
       const lost = gone.change(async (tx) => {
         if (what === "the end of the log") await appendEntry(tx, { accountId: account.id });
         wire.silence();
+        held.resolve();
         await tx.audit.head();
       }, account.id);
       const failed = failureOf(lost);
-      await Bun.sleep(100);
+      await held.promise;
       // It would be refused after 5 s.
       await well.change((tx) => appendEntry(tx, { accountId: account.id }), account.id);
       wire.mend();
@@ -56,7 +59,7 @@ describe.skipIf(NO_POSTGRES)("a process that is cut off without a word", () => {
     });
     wire.silenceAtCommit();
     const lost = gone.evidence.apply(report(reporter, 1)).catch(() => undefined);
-    await Bun.sleep(200);
+    await until("it waits to be told that it has reported", () => wire.isSilent());
     const other = newId("rep");
     await well.evidence.startReporter(other, "well", START);
     expect(await well.evidence.apply(report(other, 1))).not.toBe("ended");

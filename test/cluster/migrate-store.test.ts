@@ -2,9 +2,18 @@ import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { Client as Database } from "pg";
 import type { Client } from "../support/client.ts";
 import { times } from "../support/counts.ts";
-import { issueAt, newPlace, type Place, refusedAt, type Served, serveAt } from "../support/installation.ts";
+import {
+  issueAt,
+  newPlace,
+  type Place,
+  refusedAt,
+  type Served,
+  serveAt,
+  usesAt,
+} from "../support/installation.ts";
 import { type KeyturnProcess, spawnKeyturn } from "../support/keyturn-process.ts";
 import { NO_POSTGRES, newDatabase, type TestDatabase } from "../support/postgres.ts";
+import { randomFrom, SEED } from "../support/random.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
 
@@ -34,7 +43,10 @@ async function emptyDatabase(): Promise<TestDatabase> {
 }
 
 function move(place: Place, to: string, ...more: readonly string[]): KeyturnProcess {
-  const process = spawnKeyturn(["migrate-store", "--to", to, "--json", ...more], { env: place.env });
+  const url = new URL(to);
+  const env = { ...place.env, PGPASSWORD: url.password };
+  url.password = "";
+  const process = spawnKeyturn(["migrate-store", "--to", url.href, "--json", ...more], { env });
   running.push(process);
   return process;
 }
@@ -60,6 +72,30 @@ function movedFrom(place: Place, { url }: TestDatabase): Place {
   return { ...place, env: { ...place.env, KEYTURN_DATABASE_URL: url, KEYTURN_WITNESS_FILE: witness } };
 }
 
+/** Takes a lock in the database, so that whoever needs it waits, until it is let go. */
+async function holding(url: string, lock: string): Promise<{ readonly letGo: () => Promise<void> }> {
+  const connection = new Database({ connectionString: url });
+  await connection.connect();
+  await connection.query("begin");
+  await connection.query(lock);
+  return { letGo: () => connection.end() };
+}
+
+async function killed(process: KeyturnProcess): Promise<void> {
+  process.signal("SIGKILL");
+  await process.exited;
+}
+
+/** What a move has made of a database so far. */
+async function stateOf(url: string): Promise<"empty" | "copy" | "open"> {
+  const [schema] = await rowsOf<{ made: boolean }>(url, "select to_regclass('facts') is not null as made");
+  if (!schema?.made) return "empty";
+  const [account] = await rowsOf(url, "select id from accounts");
+  if (account === undefined) return "empty";
+  const [closed] = await rowsOf(url, "select value from facts where name = 'closed'");
+  return closed === undefined ? "open" : "copy";
+}
+
 const waiting = (process: KeyturnProcess) =>
   until("the move waits", () => process.errors().includes("Waiting"));
 
@@ -80,13 +116,13 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     const moving = move(place, database.url);
     // Whatever is asked while it goes on is answered as before, at the old process and then at both.
     const calls: Client[] = [old.call];
+    const asked = new Map<Client, number>();
     const wrong: string[] = [];
-    let asked = 0;
     let going = true;
     const traffic = (async () => {
       while (going) {
         for (const call of [...calls]) {
-          asked += 1;
+          asked.set(call, (asked.get(call) ?? 0) + 1);
           const told = [await verdictOf(call, good.secret, "traffic"), await verdictOf(call, revoked.secret)];
           if (told.join() !== "valid,revoked") wrong.push(told.join());
         }
@@ -101,7 +137,10 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     calls.push(other.call);
     const early = await other.call("POST", "/v1/service-accounts", { body: { name: "early" } });
     expect([early.status, early.code]).toEqual([503, "storage_unavailable"]);
-    await until("both were asked", () => asked > 20);
+    const before = asked.get(old.call) ?? 0;
+    await until("both were asked", () =>
+      [(asked.get(old.call) ?? 0) - before, asked.get(other.call) ?? 0].every((count) => count >= 10),
+    );
     calls.shift();
     await old.process.stop();
     expect(await moving.exited).toBe(0);
@@ -122,8 +161,13 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     // Nobody's use was lost or counted twice: the old process's, and the new one's.
     const callers = await other.call("GET", `/v1/keys/${good.id}/callers`);
     expect(callers.text).toContain("before");
-    // What is left behind serves no more.
+    // What is left behind serves no more, which the doctor says as well.
     expect((await refusedAt(place)).said).toContain("was moved to PostgreSQL");
+    const doctor = spawnKeyturn(["doctor"], { env: place.env });
+    expect([await doctor.exited, doctor.output()]).toEqual([
+      1,
+      expect.stringMatching(/^WRONG +servable +This installation was moved to PostgreSQL/m),
+    ]);
   }, 300_000);
 
   test("uses on both sides add up: each is counted once", async () => {
@@ -162,7 +206,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     expect(moving.errors()).toContain("not empty");
     for (const { call } of [inUse, old])
       expect((await call("POST", "/v1/service-accounts", { body: { name: "goes on" } })).status).toBe(201);
-  }, 60_000);
+  }, 300_000);
 
   test("calls nothing off where nothing is being moved, and touches no database that is open for changes", async () => {
     const place = newPlace("not-moving");
@@ -177,27 +221,71 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       expect((await call("POST", "/v1/service-accounts", { body: { name: "goes on" } })).status).toBe(201);
   }, 300_000);
 
-  test("killed at any moment it can be run again, and takes no change at two places meanwhile", async () => {
+  const installations = times(10);
+  test(`killed at random moments, ${installations * 6} times, it can be run again, and meanwhile no two places take a change`, async () => {
+    const random = randomFrom(SEED);
+    try {
+      for (let n = 0; n < installations; n += 1) await moveWithKills(random);
+    } catch (error) {
+      console.error(`KEYTURN_TEST_SEED=${SEED}`);
+      throw error;
+    }
+  }, 900_000);
+
+  async function moveWithKills(random: () => number): Promise<void> {
     const database = await emptyDatabase();
     const place = newPlace("moving-killed");
-    const old = await serve(place);
+    const made: string[] = [];
+    let old: Served | null = await serve(place);
+    let other: Served | null = null;
     const key = await issueAt(old.call, "moved at last");
-    for (const pause of [150, 400, 800, 1_600]) {
+
+    const moveForAWhile = async () => {
       const moving = move(place, database.url);
-      await Promise.race([Bun.sleep(pause), moving.exited]);
-      moving.signal("SIGKILL");
-      await moving.exited;
-      expect(await verdictOf(old.call, key.secret)).toBe("valid");
+      await Promise.race([Bun.sleep(200 + random() * 700), moving.exited]);
+      await killed(moving);
+    };
+    /** Wherever a server comes up is asked for a verdict and for a change. A database without a copy is left empty. */
+    const askBoth = async () => {
+      if ((await stateOf(database.url)) !== "empty") other ??= await serve(movedFrom(place, database));
+      const places = [old, other].filter((one) => one !== null);
+      for (const { call } of places) expect(await verdictOf(call, key.secret)).toBe("valid");
+      const name = `made ${crypto.randomUUID()}`;
+      const told = await Promise.all(
+        places.map(({ call }) => call("POST", "/v1/service-accounts", { body: { name } })),
+      );
+      const refused = told.filter(({ status }) => status !== 201);
+      for (const { status, code } of refused) expect([status, code]).toEqual([503, "storage_unavailable"]);
+      expect(told.length - refused.length).toBeLessThanOrEqual(1);
+      if (refused.length < told.length) made.push(name);
+    };
+
+    for (let kills = 0; kills < 4; kills += 1) {
+      await moveForAWhile();
+      await askBoth();
     }
-    await old.process.stop();
-    expect(await move(place, database.url).exited).toBe(0);
-    const now = await serve(movedFrom(place, database));
+    for (let kills = 0; kills < 2; kills += 1) {
+      await old?.process.stop();
+      await moveForAWhile();
+      // Whoever looks after it starts it again; a folder that was left it does not serve.
+      old = await serve(place).catch(() => null);
+      await askBoth();
+    }
+    await old?.process.stop();
+    if ((await stateOf(database.url)) !== "open") expect(await move(place, database.url).exited).toBe(0);
+    const now = other ?? (await serve(movedFrom(place, database)));
     expect(await verdictOf(now.call, key.secret)).toBe("valid");
+    const kept = await rowsOf<{ name: string }>(
+      database.url,
+      "select name from service_accounts where name like 'made %'",
+    );
+    expect(kept.map(({ name }) => name).toSorted()).toEqual(made.toSorted());
     const verify = spawnKeyturn(["audit", "verify", "--json"], {
       env: { KEYTURN_DATABASE_URL: database.url },
     });
     expect(await verify.exited).toBe(0);
-  }, 300_000);
+    await now.process.stop();
+  }
 
   test("called off it accepts changes at the old place again, and the copy serves nothing", async () => {
     const database = await emptyDatabase();
@@ -207,6 +295,11 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     await waiting(moving);
     moving.signal("SIGKILL");
     await moving.exited;
+    const doctor = spawnKeyturn(["doctor"], { env: place.env });
+    expect([await doctor.exited, doctor.output()]).toEqual([
+      0,
+      expect.stringMatching(/^WARNING +servable +changes are refused, because keyturn migrate-store/m),
+    ]);
     expect(await move(place, database.url, "--cancel").exited).toBe(0);
     await until(
       "changes are accepted",
@@ -214,5 +307,132 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
         (await old.call("POST", "/v1/service-accounts", { body: { name: "again" } })).status === 201,
     );
     expect(await rowsOf(database.url, "select 1 from keys")).toEqual([]);
-  }, 60_000);
+    // Nothing is left that a new installation would stumble over.
+    await serve(newPlace("after-calling-off"), { KEYTURN_DATABASE_URL: database.url });
+  }, 300_000);
+
+  test("R14: once the old server has stopped it starts no more, however long use is added and whatever becomes of the move; use is added once", async () => {
+    const database = await emptyDatabase();
+    const place = newPlace("moved-for-good");
+    const old = await serve(place);
+    const key = await issueAt(old.call, "left behind");
+    for (let n = 0; n < 3; n += 1) await verdictOf(old.call, key.secret, "job");
+
+    const first = move(place, database.url);
+    await waiting(first);
+    const use = await holding(database.url, "lock table reporters in access exclusive mode");
+    await old.process.stop();
+    await until("use is being added", async () => {
+      const waits = await rowsOf(
+        database.url,
+        "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
+      return waits.length > 0;
+    });
+    expect((await refusedAt(place)).said).toContain("was moved to PostgreSQL");
+    await killed(first);
+    await use.letGo();
+    expect((await refusedAt(place)).said).toContain("was moved to PostgreSQL");
+
+    const opening = await holding(
+      database.url,
+      "select pg_advisory_xact_lock_shared(hashtext('keyturn'), 0)",
+    );
+    const second = move(place, database.url);
+    await until(
+      "use was added",
+      async () => (await rowsOf(database.url, "select 1 from reporters")).length > 0,
+    );
+    await killed(second);
+    await opening.letGo();
+    expect((await refusedAt(place)).said).toContain("was moved to PostgreSQL");
+
+    expect(await move(place, database.url).exited).toBe(0);
+    const now = await serve(movedFrom(place, database));
+    expect(await usesAt(now.call, key.id)).toEqual({ valid: 3 });
+  }, 120_000);
+
+  test("R14: a folder that was moved is moved to no second database, unless somebody answers for what the first one knew", async () => {
+    const [first, second] = [await emptyDatabase(), await emptyDatabase()];
+    const place = newPlace("moved-twice");
+    const old = await serve(place);
+    const key = await issueAt(old.call, "revoked after the move");
+    await old.process.stop();
+    expect(await move(place, first.url).exited).toBe(0);
+    const again = move(place, second.url);
+    expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
+    expect(await rowsOf(second.url, "select 1 from keys")).toEqual([]);
+
+    expect(await move(place, second.url, "--accept-loss").exited).toBe(0);
+    const now = await serve(movedFrom(place, second));
+    expect(await verdictOf(now.call, key.secret)).toBe("valid");
+    const log = await now.call("GET", "/v1/audit?limit=3");
+    expect(log.text).toContain('"restore.accept-loss"');
+  }, 120_000);
+
+  test("R14: a copy that the folder was opened after is made anew: what was revoked since stays revoked", async () => {
+    const [database, wrong] = [await emptyDatabase(), await emptyDatabase()];
+    const place = newPlace("copied-before");
+    const old = await serve(place);
+    const key = await issueAt(old.call, "revoked later");
+    const first = move(place, database.url);
+    await waiting(first);
+    await killed(first);
+    expect(await move(place, wrong.url, "--cancel").exited).toBe(0);
+    await until(
+      "changes are accepted",
+      async () => (await old.call("POST", `/v1/keys/${key.id}/revoke`, { body: {} })).status === 200,
+    );
+    // Nothing is called off from a folder that is not being moved, and the copy stays as it is.
+    const late = move(place, database.url, "--cancel");
+    expect([await late.exited, late.errors()]).toEqual([1, expect.stringContaining("not being moved")]);
+    expect(await rowsOf(database.url, "select 1 from keys")).not.toEqual([]);
+
+    const second = move(place, database.url);
+    await waiting(second);
+    await old.process.stop();
+    expect(await second.exited).toBe(0);
+    const now = await serve(movedFrom(place, database));
+    expect(await verdictOf(now.call, key.secret)).toBe("revoked");
+    const verify = spawnKeyturn(["audit", "verify", "--json"], {
+      env: { KEYTURN_DATABASE_URL: database.url },
+    });
+    expect(await verify.exited).toBe(0);
+  }, 120_000);
+
+  test("leaves the copy of another installation alone, moving and calling off", async () => {
+    const database = await emptyDatabase();
+    const [place, other] = [newPlace("copied"), newPlace("another")];
+    const [old, another] = [await serve(place), await serve(other)];
+    const key = await issueAt(old.call, "copied");
+    const moving = move(place, database.url);
+    await waiting(moving);
+    const taken = move(other, database.url);
+    expect([await taken.exited, taken.errors()]).toEqual([1, expect.stringContaining("not empty")]);
+    const called = move(other, database.url, "--cancel");
+    expect([await called.exited, called.errors()]).toEqual([
+      1,
+      expect.stringContaining("the copy of another installation"),
+    ]);
+    expect((await another.call("POST", "/v1/service-accounts", { body: { name: "goes on" } })).status).toBe(
+      201,
+    );
+    await old.process.stop();
+    expect(await moving.exited).toBe(0);
+    const now = await serve(movedFrom(place, database));
+    expect(await verdictOf(now.call, key.secret)).toBe("valid");
+  }, 120_000);
+
+  test("called off while it waits it opens nothing when the old server stops: the folder goes on", async () => {
+    const database = await emptyDatabase();
+    const place = newPlace("called-off-waiting");
+    const old = await serve(place);
+    const moving = move(place, database.url);
+    await waiting(moving);
+    expect(await move(place, database.url, "--cancel").exited).toBe(0);
+    await old.process.stop();
+    expect([await moving.exited, moving.errors()]).toEqual([1, expect.stringContaining("was called off")]);
+    const again = await serve(place);
+    expect((await again.call("POST", "/v1/service-accounts", { body: { name: "on" } })).status).toBe(201);
+  }, 120_000);
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Cluster, type Member, startCluster } from "../support/cluster.ts";
+import { allHaveTold, type Cluster, type Member, startCluster } from "../support/cluster.ts";
 import { times } from "../support/counts.ts";
 import { issueAt } from "../support/installation.ts";
 import { NO_POSTGRES } from "../support/postgres.ts";
@@ -121,13 +121,3 @@ describe.skipIf(NO_POSTGRES)("four processes on one PostgreSQL", () => {
     expect(Number(adopted?.at)).toBeGreaterThanOrEqual(Number(session?.ended_at) + QUIET_MS);
   }, 300_000);
 });
-
-async function allHaveTold(cluster: Cluster, at: number): Promise<void> {
-  await until("every process has told what it saw until then", async () => {
-    const behind = await cluster.query(
-      "select id from reporters where ended is null and covers_until <= $1",
-      [at],
-    );
-    return behind.length === 0;
-  });
-}

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Cluster, type Member, startCluster, verdictAt } from "../support/cluster.ts";
+import { IS_FULL_RUN } from "../support/counts.ts";
 import { refusedAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
 import { asSuperuser, NO_POSTGRES } from "../support/postgres.ts";
@@ -23,40 +24,55 @@ interface Way {
 
 const PG_DUMP = join(postgresPrograms()?.folder ?? "", "pg_dump");
 const HAS_DUMP = existsSync(PG_DUMP);
+if (!HAS_DUMP && !NO_POSTGRES) {
+  const what = `there is no ${PG_DUMP}`;
+  if (IS_FULL_RUN) throw new Error(`${what}, and KEYTURN_TEST_REQUIRE_ALL=1 needs it`);
+  console.warn(`${what}: the tests with a dump are skipped`);
+}
+
+const COPY: Way = {
+  isTold: true,
+  save: async ({ url }, database) => {
+    const admin = `${url}/postgres`;
+    await asSuperuser(admin, ...ended(database), `create database ${database}_saved template ${database}`);
+    return () =>
+      asSuperuser(
+        admin,
+        `drop database ${database} with (force)`,
+        `alter database ${database}_saved rename to ${database}`,
+      );
+  },
+};
+
+/** With what the database that is there is made room by. */
+const dump = (makeRoom: (server: PostgresServer, database: string) => Promise<void>): Way => ({
+  isTold: true,
+  save: async (server, database) => {
+    const file = join(newFolder("dump"), "dump.sql");
+    const url = `${server.url}/${database}`;
+    run("pg_dump", ["--file", file, url]);
+    return async () => {
+      await makeRoom(server, database);
+      run("psql", ["--quiet", "--set", "ON_ERROR_STOP=1", "--file", file, url]);
+      rmSync(file);
+    };
+  },
+});
 
 const WAYS: Readonly<Record<string, Way>> = {
-  "a copy of the database": {
-    isTold: true,
-    save: async ({ url }, database) => {
-      const admin = `${url}/postgres`;
-      await asSuperuser(admin, ...ended(database), `create database ${database}_saved template ${database}`);
-      return () =>
-        asSuperuser(
-          admin,
-          `drop database ${database} with (force)`,
-          `alter database ${database}_saved rename to ${database}`,
-        );
-    },
-  },
+  "a copy of the database": COPY,
   ...(HAS_DUMP
     ? {
-        "a dump": {
-          isTold: true,
-          save: async ({ url }: PostgresServer, database: string) => {
-            const file = join(newFolder("dump"), "dump.sql");
-            run("pg_dump", ["--file", file, `${url}/${database}`]);
-            return async () => {
-              const admin = `${url}/postgres`;
-              await asSuperuser(
-                admin,
-                `drop database ${database} with (force)`,
-                `create database ${database}`,
-              );
-              run("psql", ["--quiet", "--set", "ON_ERROR_STOP=1", "--file", file, `${url}/${database}`]);
-              rmSync(file);
-            };
-          },
-        },
+        "a dump": dump(({ url }, database) =>
+          asSuperuser(
+            `${url}/postgres`,
+            `drop database ${database} with (force)`,
+            `create database ${database}`,
+          ),
+        ),
+        "a dump into the same database": dump(({ url }, database) =>
+          asSuperuser(`${url}/${database}`, "drop schema public cascade", "create schema public"),
+        ),
       }
     : {}),
   "a copy of the files": {
@@ -100,8 +116,15 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
   });
   afterAll(() => server?.close());
 
-  /** Two processes that ended after they had revoked what the backup, which is there again now, has as good. */
-  async function putBack(way: Way, work: (cluster: Cluster, sample: Sample) => Promise<void>): Promise<void> {
+  /**
+   * Two processes that ended after they had revoked what the backup, which is there again now, has as good. Or `after` the
+   * backup only one of them served.
+   */
+  async function putBack(
+    way: Way,
+    work: (cluster: Cluster, sample: Sample) => Promise<void>,
+    after: readonly number[] = [0, 1],
+  ): Promise<void> {
     made += 1;
     const database = `restored_${made}`;
     await asSuperuser(`${server.url}/postgres`, `create database ${database}`);
@@ -114,12 +137,12 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
       });
       await stopAll(cluster);
       const restore = await way.save(server, database);
-      for (const index of cluster.members().keys()) await cluster.again(index);
+      for (const index of after) await cluster.again(index);
       for (const kind of REVOKED) {
         const path = `/v1/keys/${sample.keys[kind].id}/revoke?wait=all`;
-        expect((await cluster.member(0).call("POST", path, { body: {} })).status).toBe(200);
+        expect((await cluster.member(after[0] ?? 0).call("POST", path, { body: {} })).status).toBe(200);
       }
-      await stopAll(cluster);
+      for (const index of after) expect(await cluster.member(index).process.stop()).toBe(0);
       await restore();
       await work(cluster, sample);
     } finally {
@@ -167,6 +190,24 @@ describe.skipIf(NO_POSTGRES)("R14: a backup that is older than a revocation, put
       });
     }, 300_000);
   });
+
+  test("is not served to whoever has a witness file that saw none of them either, and the file of another host makes them good", async () => {
+    await putBack(
+      COPY,
+      async (cluster, sample) => {
+        const [lagging, other] = [cluster.member(0), cluster.member(1)];
+        const { code, said } = await refusedAt(lagging.place, { KEYTURN_DATABASE_URL: lagging.wire.url });
+        expect([code, said]).toEqual([1, expect.stringContaining("keyturn restore")]);
+        await restoreWith(lagging, ["--witness", other.place.witness]);
+        const member = await cluster.again(0);
+        expect(await verdictsAt(cluster, member, sample)).toEqual(["revoked", "revoked", "revoked", "valid"]);
+        // The other one's own file has seen what is gone now.
+        await restoreWith(other, ["--witness", other.place.witness]);
+        await checkCluster(cluster);
+      },
+      [1],
+    );
+  }, 300_000);
 });
 
 async function stopAll(cluster: Cluster): Promise<void> {

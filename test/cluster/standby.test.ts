@@ -6,7 +6,7 @@ import { spawnKeyturn } from "../support/keyturn-process.ts";
 import { NO_POSTGRES } from "../support/postgres.ts";
 import { type PostgresServer, startPostgresServer } from "../support/postgres-server.ts";
 import { randomFrom, SEED } from "../support/random.ts";
-import { makeSynchronous, promote, startStandby, stopHearing } from "../support/standby.ts";
+import { makeSynchronous, promote, startStandby, stopHearing, stopReplaying } from "../support/standby.ts";
 import { newSample, type Sample } from "../support/through-fault.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
@@ -16,6 +16,7 @@ import { checkCluster } from "./stored.ts";
 afterAll(cleanUp);
 
 const PROCESSES = 3;
+const CEILING_MS = 2_000;
 
 /** A primary and its standby, with processes on the primary. */
 async function withStandby(work: (parts: Parts) => Promise<void>): Promise<void> {
@@ -26,7 +27,7 @@ async function withStandby(work: (parts: Parts) => Promise<void>): Promise<void>
     standby = await startStandby(primary);
     cluster = await startCluster(PROCESSES, {
       databaseUrl: `${primary.url}/postgres`,
-      env: { KEYTURN_BOUNDED_CEILING: "2s", KEYTURN_DATABASE_STATEMENT_TIMEOUT: "3s" },
+      env: { KEYTURN_BOUNDED_CEILING: `${CEILING_MS / 1_000}s`, KEYTURN_DATABASE_STATEMENT_TIMEOUT: "3s" },
     });
     await work({ primary, standby, cluster });
   } finally {
@@ -87,6 +88,62 @@ describe.skipIf(NO_POSTGRES)("R14: failover, as docs/postgresql.md describes the
       await cluster.again(0);
       await cluster.again(1, { KEYTURN_WITNESS_FILE: "" });
       expect(await verdictsAt(cluster, cluster.member(1), sample)).toEqual(ALL_REVOKED);
+    });
+  }, 300_000);
+
+  test("R12: a standby that is reached before it is promoted is not the database: nothing is judged by it, nor its lag taken for a loss, and the promotion ends that without a hand", async () => {
+    await withStandby(async ({ primary, standby, cluster }) => {
+      await makeSynchronous(primary);
+      const sample = await newSample(cluster, "revoked where one process sees only the standby");
+      const later = await newSample(cluster, "revoked by another process");
+      const stays = await newSample(cluster, "not revoked");
+      await until("the database is noted", async () => (await notes(cluster)).length === 1);
+      await stopReplaying(primary, standby);
+      // The name leads one process to the standby, while another goes on with the primary.
+      const [first, second, third] = cluster.members();
+      if (first === undefined || second === undefined || third === undefined)
+        throw new Error("there are three");
+      third.wire.lead(`${standby.url}/postgres`);
+      for (const kind of KINDS) {
+        const path = `/v1/keys/${sample.keys[kind].id}/revoke`;
+        expect((await first.call("POST", path, { body: {} })).status).toBe(200);
+      }
+      await Bun.sleep(CEILING_MS);
+      expect(await verdictsAt(cluster, third, sample)).toEqual(["stale", "stale", "valid"]);
+      const ignorant = await refusedAt(newPlace("ignorant"), {
+        KEYTURN_DATABASE_URL: `${standby.url}/postgres`,
+        KEYTURN_DATABASE_START_TIMEOUT: "1s",
+      });
+      expect(ignorant.said).toContain("standby");
+
+      // Then it leads all of them there, and they know more than it shows.
+      for (const kind of KINDS) {
+        const path = `/v1/keys/${later.keys[kind].id}/revoke`;
+        expect((await second.call("POST", path, { body: {} })).status).toBe(200);
+      }
+      await primary.stop("crash");
+      cluster.lead(`${standby.url}/postgres`);
+      await Bun.sleep(CEILING_MS);
+      for (const member of cluster.members()) {
+        expect(await verdictsAt(cluster, member, stays)).toEqual(["stale", "stale", "valid"]);
+        const ready = await member.call("GET", "/readyz", { key: null });
+        expect(ready.text).toContain("database: it does not answer");
+        expect(ready.text).not.toContain("history:");
+      }
+      // They have forgotten what was revoked, and the standby would say that it is good.
+      for (const member of [first, second])
+        for (const keys of [sample, later])
+          expect(await verdictsAt(cluster, member, keys)).toEqual(["stale", "stale", "stale"]);
+
+      await promote(standby);
+      await allReady(cluster);
+      for (const member of cluster.members()) {
+        for (const keys of [sample, later])
+          expect(await verdictsAt(cluster, member, keys)).toEqual(ALL_REVOKED);
+        expect(await verdictsAt(cluster, member, stays)).toEqual(["valid", "valid", "valid"]);
+      }
+      await until("the new database is noted", async () => (await notes(cluster)).length === 2);
+      await checkCluster(cluster);
     });
   }, 300_000);
 

@@ -37,6 +37,7 @@ export function clusterContract(engine: string, open: () => Promise<Pair>): void
     name,
     version: "1.2.3",
     startedAt: START,
+    boundedSeconds: 10,
     appliedSeq: 7,
     stalenessMs: 12,
     flushedAt: START + 1,
@@ -55,7 +56,7 @@ export function clusterContract(engine: string, open: () => Promise<Pair>): void
       for (const store of [one, other]) expect(await store.processes()).toEqual([first, second]);
     });
 
-    test("has one process under a name: whoever joins takes the place of the one before", async () => {
+    test("has one process under a name that has died: whoever joins takes the place of the one before", async () => {
       await one.clear();
       const before = serving("a:8420");
       const after = serving("a:8420", { version: "2.0.0" });
@@ -67,10 +68,31 @@ export function clusterContract(engine: string, open: () => Promise<Pair>): void
       expect(await one.processes()).toEqual([after]);
     });
 
-    test("of two that join under a name at once has one", async () => {
+    test("R12: has both of two under one name, when the one whose place was taken lives", async () => {
       await one.clear();
-      await Promise.all([one.join(serving("a:8420")), other.join(serving("a:8420"))]);
-      expect(await names()).toEqual(["a:8420"]);
+      const [before, after] = [serving("a:8420"), serving("a:8420", { appliedSeq: 9 })];
+      await one.join(before);
+      await other.join(after);
+      await one.rejoin({ ...before, appliedSeq: 8 });
+      // Once more, as a process does whose answer was lost.
+      await one.rejoin(before);
+      const seqs = async () =>
+        new Map((await other.processes()).map(({ id, appliedSeq }) => [id, appliedSeq]));
+      expect(await seqs()).toEqual(
+        new Map([
+          [before.id, 8],
+          [after.id, 9],
+        ]),
+      );
+      expect(await other.report(after.id, { ...after, appliedSeq: 11 })).toBe(true);
+      expect(await seqs()).toEqual(
+        new Map([
+          [before.id, 8],
+          [after.id, 11],
+        ]),
+      );
+      await other.leave(after.id);
+      expect([...(await seqs()).keys()]).toEqual([before.id]);
     });
 
     test("holds what each told last", async () => {
@@ -94,6 +116,20 @@ export function clusterContract(engine: string, open: () => Promise<Pair>): void
       await other.clear();
       expect(await one.processes()).toEqual([]);
       expect(await one.report(staying.id, staying)).toBe(false);
+    });
+  });
+
+  suite("a question for reports", () => {
+    test("is heard by every process, the newest of them, until the list is cleared", async () => {
+      await one.clear();
+      expect(await other.reportsAsked()).toBeNull();
+      await one.askForReports("first");
+      await other.askForReports("second");
+      for (const store of [one, other]) expect(await store.reportsAsked()).toBe("second");
+      await one.leave(newId("prc"));
+      expect(await other.reportsAsked()).toBe("second");
+      await one.clear();
+      expect(await other.reportsAsked()).toBeNull();
     });
   });
 
@@ -249,11 +285,12 @@ export function clusterContract(engine: string, open: () => Promise<Pair>): void
       const stop = pair.one.hear(() => {
         news += 1;
       });
-      // An engine may call back once when it has begun to listen.
-      await Bun.sleep(200);
-      const before = news;
-      await pair.other.change((tx) => appendEntry(tx));
-      await until("the change was heard", () => news > before);
+      // An engine may call back once when it has begun to listen, which may be late: that is news of one change at most.
+      for (let changes = 0; changes < 3; changes += 1) {
+        const before = news;
+        await pair.other.change((tx) => appendEntry(tx));
+        await until("the change was heard", () => news > before);
+      }
       stop();
       const heard = news;
       await pair.other.change((tx) => appendEntry(tx));

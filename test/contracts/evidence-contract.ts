@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { MOST_CALLERS_PER_KEY, OVERFLOW } from "../../src/authority/callers/caller.ts";
 import { type KeyId, newId, type ReporterId } from "../../src/authority/ids.ts";
 import { VERDICT_CODES } from "../../src/authority/keys/verdict.ts";
+import { type ReporterSession, watchedIn } from "../../src/authority/rotations/watch.ts";
 import type { CallerRow, EvidenceStore, Storage, UsageBatch, UsageRow } from "../../src/authority/storage.ts";
 import { DAY, HOUR, MINUTE, START } from "../support/authority.ts";
 import { times } from "../support/counts.ts";
@@ -176,6 +177,35 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
       ]);
     });
 
+    test("leave together what they leave one after another, though their rows meet and callers differ by a NUL alone", async () => {
+      const instant = fc.option(fc.integer({ min: START, max: START + HOUR }));
+      const text = fc.option(fc.constantFrom("one", "other"));
+      const rows = fc.array(
+        fc.record({
+          caller: fc.constantFrom<CallerRow["caller"]>("n:a", "u: b", "u: b\0", "u: b\u{fffd}"),
+          address: text,
+          agent: text,
+          firstSeenAt: fc.integer({ min: START, max: START + HOUR }),
+          lastSeenAt: fc.integer({ min: START, max: START + HOUR }),
+          firstValidAt: instant,
+          lastValidAt: instant,
+          counts: fc.dictionary(fc.constantFrom("valid", "revoked"), fc.integer({ min: 1, max: 9 })),
+        }),
+        { maxLength: 6 },
+      );
+      const stored = async (reports: readonly (readonly Partial<CallerRow>[])[]) => {
+        key = newId("key");
+        for (const told of reports) await report({ callers: told.map((one) => row({ ...one, keyId: key })) });
+        return [await evidence.callersOf(key), [...(await evidence.useOf([key])).values()]];
+      };
+      await fc.assert(
+        fc.asyncProperty(rows, async (told) => {
+          expect(await stored([told])).toEqual(await stored(told.map((one) => [one])));
+        }),
+        { numRuns: times(200) },
+      );
+    });
+
     test("tell callers apart up to the bound; all further ones are one row without a name, and nothing is lost", async () => {
       const crowd = (from: number, count: number) =>
         Array.from({ length: count }, (_, i): CallerRow => {
@@ -235,8 +265,11 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
 
   describe(`${engine}: a long report`, () => {
     test("lets other things happen while it is stored, and is seen whole or not at all", async () => {
-      const callers = Array.from({ length: 200 }, (_, i) =>
-        row({ caller: `n:c${i}`, name: `c${i}`, counts: { valid: 1 } }),
+      const keys = [key, ...Array.from({ length: 14 }, () => newId("key"))];
+      const callers = keys.flatMap((keyId) =>
+        Array.from({ length: 200 }, (_, i) =>
+          row({ keyId, caller: `n:c${i}`, name: `c${i}`, counts: { valid: 1 } }),
+        ),
       );
       let turns = 0;
       let done = false;
@@ -406,6 +439,58 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         for (let i = 0; i < 2; i += 1) expect(await evidence.apply(batch(2))).toBe("ended");
         expect((await evidence.callersOf(key)).map(({ counts }) => counts)).toEqual([{ valid: 2 }]);
         expect((await evidence.watched()).restartedAt).toBe(START + DAY);
+      }));
+
+    test("R16: stays what it was when sessions of long ago are dropped, and all but the newest unclean end of those are", () =>
+      fresh(async (start) => {
+        const first = await start(START);
+        const second = await start(START + 10);
+        await covers(second, 1, START + 20);
+        const third = await start(START + 30);
+        await evidence.stopReporter(third);
+        const cut = (at: number) => evidence.dropBefore({ minutes: at, hours: at, callers: at });
+        const batch = (reporterId: ReporterId, batchSeq: number): UsageBatch => ({
+          reporterId,
+          batchSeq,
+          coversFrom: START,
+          coversUntil: START + 5,
+          callers: [row({ counts: { valid: 1 }, lastSeenAt: START + 500 * DAY })],
+          usage: [],
+        });
+        const counted = async () => (await evidence.callersOf(key)).map(({ counts }) => counts.valid);
+        const before = await evidence.watched();
+        expect(before.restartedAt).toBe(START + 30);
+        // Not yet: a process that was given up may live, and its reports must count.
+        await cut(START + 10);
+        await evidence.apply(batch(first, 1));
+        expect(await counted()).toEqual([1]);
+        await cut(START + 400 * DAY);
+        expect((await evidence.watched()).restartedAt).toBe(START + 30);
+        // What is gone is counted no more; the newest of them is still known.
+        await evidence.apply(batch(first, 2));
+        expect(await counted()).toEqual([1]);
+        await evidence.apply(batch(second, 2));
+        expect(await counted()).toEqual([2]);
+      }));
+
+    test("R16: is what all sessions say together, of which those before the newest unclean end say nothing", () =>
+      fresh(async (start) => {
+        const sessions: ReporterSession[] = [];
+        for (let index = 0; index < 10; index += 1) {
+          const from = START + 10 * index;
+          const isClean = index % 3 !== 0 || index > 6;
+          const id = await start(from);
+          await covers(id, 1, from + 7);
+          if (isClean) await evidence.stopReporter(id);
+          // The next start finds those that have no end.
+          const end = isClean ? { ended: "clean", endedAt: null } : { ended: "unclean", endedAt: from + 10 };
+          sessions.push({ from, until: from + 7, ...end });
+        }
+        const living = await start(START + 100);
+        await covers(living, 1, START + 120);
+        sessions.push({ from: START + 100, until: START + 120, ended: null, endedAt: null });
+        expect(await evidence.watched()).toEqual(watchedIn(sessions));
+        expect(await evidence.living()).toEqual([{ id: living, batchSeq: 1 }]);
       }));
 
     test("ended cleanly is not ended uncleanly by the next start, nor is an unclean end made clean later", () =>

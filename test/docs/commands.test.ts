@@ -81,9 +81,11 @@ const SERVER_AT_HAND = [
 ];
 
 const SOMETHING_TO_MOVE = [
+  // In the folder that the page names: beside an empty database, one in the usual place is refused.
+  "export KEYTURN_DATA=embedded",
   ...SERVER_AT_HAND,
   "kill $!; wait",
-  "unset KEYTURN_KEY KEYTURN_KEY_FILE; rm root.key",
+  "unset KEYTURN_DATA KEYTURN_KEY KEYTURN_KEY_FILE; rm root.key",
 ];
 
 /** Runs the statements of a page at a real PostgreSQL, and says where that is. */

@@ -15,12 +15,11 @@ export interface Acknowledged {
 /** What clients of a recorded server were told. */
 export interface Ledger {
   readonly acknowledged: Acknowledged[];
-  readonly refused: string[];
   readonly secrets: Map<string, string>;
 }
 
 export function newLedger(): Ledger {
-  return { acknowledged: [], refused: [], secrets: new Map() };
+  return { acknowledged: [], secrets: new Map() };
 }
 
 /** Asks through `call`, and notes what was acknowledged. */
@@ -43,7 +42,7 @@ export function noting(call: Client, record: string, { acknowledged, secrets }: 
 
 const LANES = 3;
 
-/** Several clients at once make changes of all kinds, until so many more are acknowledged. */
+/** Several clients at once make changes of all kinds, until so many more are acknowledged. None may be refused. */
 export async function work(
   name: string,
   call: Client,
@@ -52,12 +51,13 @@ export async function work(
   random: () => number,
 ): Promise<void> {
   const goal = ledger.acknowledged.length + more;
-  const until: Client = (method, path, asking) => {
+  const until: Client = async (method, path, asking) => {
     // What a lane takes for the end of the server.
     if (ledger.acknowledged.length >= goal) throw Object.assign(new Error("enough"), { code: "EENOUGH" });
-    return call(method, path, asking);
+    const told = await call(method, path, asking);
+    if (told.code !== undefined) throw new Error(`${method} ${path} was refused: ${told.text}`);
+    return told;
   };
   const lanes = Array.from({ length: LANES }, (_, lane) => createLane(`${name}-${lane}`, random));
   await Promise.all(lanes.map((lane) => lane.work(until)));
-  ledger.refused.push(...lanes.flatMap((lane) => lane.counts().refused));
 }

@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { checkStored } from "../crash/stored-state.ts";
 import { IS_FULL_RUN } from "../support/counts.ts";
 import { storedUses } from "../support/evidence-file.ts";
-import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
+import { issueAt, newPlace, type Served } from "../support/installation.ts";
 import { cleanUp } from "../support/traces.ts";
 import { type Change, changesOf, expectReadOnly } from "./changes.ts";
+import { kill, killAll, serve } from "./servers.ts";
 import { compileShim } from "./shim.ts";
 
 const shim = compileShim();
@@ -20,24 +21,9 @@ function syncsFor(always: boolean): readonly number[] {
   return always ? [1, 6] : [2, 10];
 }
 
-const running: Served[] = [];
-
-afterEach(async () => {
-  for (const served of running.splice(0)) await kill(served);
-});
+afterEach(killAll);
 
 afterAll(cleanUp);
-
-async function kill({ process }: Served): Promise<void> {
-  process.signal("SIGKILL");
-  await process.exited;
-}
-
-async function serve(place: Place, env = {}): Promise<Served> {
-  const served = await serveAt(place, env);
-  running.push(served);
-  return served;
-}
 
 describe.skipIf(shim === null)("R39: a sync of the journal that fails", () => {
   for (const always of [false, true]) {

@@ -1,9 +1,8 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Environment } from "../../src/config.ts";
+import { compiled, NO_COMPILER } from "../support/compiled.ts";
 import { IS_FULL_RUN } from "../support/counts.ts";
-import { findProgram } from "../support/gateways.ts";
-import { newFolder } from "../support/traces.ts";
 
 /** What stands between a process and the kernel: shim.c says what it can do. */
 export interface Shim {
@@ -27,13 +26,8 @@ export function compileShim(): Shim | null {
     console.warn("The shim is for Linux on x86-64: the tests with a failing disk are skipped");
     return null;
   }
-  const compiler = findProgram("cc");
-  if (compiler === null) return null;
-  const library = join(newFolder("shim"), "shim.so");
-  const source = join(import.meta.dir, "shim.c");
-  const flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library];
-  const { exitCode, stderr } = Bun.spawnSync([compiler, ...flags, source, "-ldl", "-lpthread"]);
-  if (exitCode !== 0) throw new Error(`the shim does not compile:\n${stderr}`);
+  if (NO_COMPILER) return null;
+  const library = compiled(join(import.meta.dir, "shim.c"));
   return {
     failing: ({ name, nth, always = false }) => ({
       LD_PRELOAD: library,

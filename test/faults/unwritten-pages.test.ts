@@ -4,29 +4,21 @@ import { join } from "node:path";
 import type { Environment } from "../../src/config.ts";
 import type { Client } from "../support/client.ts";
 import { times } from "../support/counts.ts";
-import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
+import { issueAt, newPlace, type Place, type Served } from "../support/installation.ts";
 import { randomFrom, SEED } from "../support/random.ts";
 import { cleanUp } from "../support/traces.ts";
 import { type Ledger, newLedger, noting } from "./acknowledged.ts";
 import { callsUntil, cutPower, type Run } from "./cut-power.ts";
 import { WITNESS } from "./left.ts";
 import { readRecording } from "./recording.ts";
+import { kill, killAll, serve } from "./servers.ts";
 import { compileShim, RECORD } from "./shim.ts";
 
 const shim = compileShim();
 
-const running: Served[] = [];
-
-afterEach(async () => {
-  for (const served of running.splice(0)) await kill(served);
-});
+afterEach(killAll);
 
 afterAll(cleanUp);
-
-async function kill({ process }: Served): Promise<void> {
-  process.signal("SIGKILL");
-  await process.exited;
-}
 
 interface Recorder {
   readonly place: Place;
@@ -45,8 +37,7 @@ function startRecorder(name: string): Recorder {
     place,
     ledger,
     serve: async (fault = {}) => {
-      const served = await serveAt(place, { ...env, ...fault });
-      running.push(served);
+      const served = await serve(place, { ...env, ...fault });
       return { served, call: noting(served.call, record, ledger) };
     },
     end: () => ({ place, ledger, recorded: readRecording(record) }),

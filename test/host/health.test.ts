@@ -1,6 +1,7 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { newId } from "../../src/authority/ids.ts";
 import { OPERATIONS } from "../../src/authority/operations.ts";
 import { HOST } from "../../src/authority/setup/setup.ts";
 import { DAY, HOUR, MINUTE } from "../support/authority.ts";
@@ -55,7 +56,7 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
 
   test("a disk at fault, while verification goes on", async () => {
     const http = await startHttp();
-    http.world.authority.health.stopWriting(new Error("the disk"));
+    http.world.authority.health.stopWriting("disk", new Error("the disk"));
     const answer = await http.call("GET", "/readyz");
     const warnings = [
       "storage: the database reported a fault; no change is accepted until the service is restarted",
@@ -68,6 +69,52 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
     expect((await http.call("POST", "/v1/accounts", { body: { name: "acme" } })).text).toContain("restarted");
     expect((await http.verify(http.world.root.secret)).body.at("code")).toBe("valid");
     expect((await http.call("GET", "/metrics")).text).toContain("\nkeyturn_writable 0\n");
+    await http.close();
+  });
+
+  test("R14: a database that was put back or replaced, whatever went wrong before: nobody is told to restart", async () => {
+    const http = await startHttp();
+    const { health } = http.world.authority;
+    health.stopWriting("disk", new Error("the disk"));
+    health.stopWriting("history", new Error("another log"));
+    health.stopWriting("disk", new Error("the disk"));
+    const { code, text } = await http.call("POST", "/v1/accounts", { body: { name: "acme" } });
+    expect(code).toBe("storage_unavailable");
+    expect(text).toContain("Stop all processes, then run keyturn restore");
+    expect(text).not.toContain("until the service is restarted");
+    expect((await http.call("GET", "/readyz")).text).not.toContain("restarted");
+    await http.close();
+  });
+
+  test("a witness file that can't be written", async () => {
+    const http = await startHttp();
+    http.world.authority.health.stopWriting("witness", new Error("the other disk"));
+    expect((await http.call("GET", "/readyz")).body.at("warnings")).toEqual([
+      "storage: the witness file could not be written; no change is accepted until the service is restarted",
+    ]);
+    expect((await http.call("POST", "/v1/accounts", { body: { name: "acme" } })).text).toContain(
+      "The witness file could not be written",
+    );
+    await http.close();
+  });
+
+  test("R12: a process of the same name, and one with another ceiling", async () => {
+    const http = await startHttp();
+    const { authority, clock } = http.world;
+    const other = { version: "1", startedAt: 0, appliedSeq: 0, stalenessMs: 0, flushedAt: null };
+    const heard = { ...other, at: clock.wall() };
+    authority.neighbours.note(
+      [
+        { ...heard, id: newId("prc"), name: authority.process.name, boundedSeconds: 10 },
+        { ...heard, id: newId("prc"), name: "lax", boundedSeconds: 45 },
+        { ...heard, id: newId("prc"), name: "gone", boundedSeconds: 30, at: clock.wall() - MINUTE - 1 },
+      ],
+      clock.wall(),
+    );
+    expect((await http.call("GET", "/readyz")).body.at("warnings")).toEqual([
+      "name: another process that serves is called test, too; give each a KEYTURN_PROCESS_NAME of its own",
+      "ceiling: bounded keys have 10 s here, and 45 s at lax; give all processes one KEYTURN_BOUNDED_CEILING",
+    ]);
     await http.close();
   });
 
@@ -86,6 +133,16 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
     await http.close();
   });
 
+  test("an installation that was moved to another database: nothing is judged there any more", async () => {
+    const http = await startHttp();
+    const { world } = http;
+    await world.as(HOST, OPERATIONS.closeStore, { why: "moved" });
+    expect((await http.call("GET", "/readyz")).body.at("warnings", 0)).toBe(
+      "history: the installation was moved to another database; nothing is judged here any more",
+    );
+    await http.close();
+  });
+
   test("evidence that was not stored for long", async () => {
     const http = await startHttp();
     http.world.clock.pass(105_001);
@@ -100,7 +157,7 @@ describe("/readyz tells what is wrong, and answers all the same", () => {
 });
 
 describe("metrics", () => {
-  test("bear no key, owner, account or caller: labels are of closed lists alone", async () => {
+  test("bear no key, owner, account or caller: labels are of closed lists alone, and of the process itself", async () => {
     const http = await startHttp();
     const owner = await http.world.owner({ scopes: ["invoices:read"] }, "an-owner-to-find");
     const key = await http.world.key(owner.id, { name: "a-key-to-find" });
@@ -122,7 +179,7 @@ describe("metrics", () => {
       expect(text).not.toContain(id);
     }
     const labels = new Set([...text.matchAll(/[{,]([a-z_]+)="/g)].map((match) => match[1]));
-    expect([...labels].sort()).toEqual(["code", "operation", "state", "status"]);
+    expect([...labels].sort()).toEqual(["code", "operation", "process", "state", "status", "version"]);
     expect(text).toContain('keyturn_verdicts_total{code="valid"} 2');
     await http.close();
   });

@@ -9,9 +9,9 @@ import {
   SERVER_VARIABLES,
   unknownVariables,
 } from "../../src/config.ts";
-import { findProgram } from "../support/gateways.ts";
+import { makeCertificate, NO_CERTIFICATES } from "../support/certificate.ts";
 import { newPlace, refusedAt, type Served, serveAt } from "../support/installation.ts";
-import { cleanUp, keyFolder } from "../support/traces.ts";
+import { cleanUp } from "../support/traces.ts";
 
 afterAll(cleanUp);
 
@@ -20,34 +20,6 @@ const running: Served[] = [];
 afterEach(async () => {
   for (const { process } of running.splice(0)) await process.stop();
 });
-
-const openssl = findProgram("openssl");
-
-/** A certificate that the test made itself, outside of what the canary scan keeps. */
-function makeCertificate(program: string): { cert: string; key: string } {
-  const folder = keyFolder();
-  const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  const made = Bun.spawnSync([
-    program,
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-    "-keyout",
-    key,
-    "-out",
-    cert,
-  ]);
-  if (made.exitCode !== 0) throw new Error(made.stderr.toString());
-  return { cert, key };
-}
 
 describe("keys never travel in clear by accident", () => {
   test("off the loopback the start is refused without TLS, with both ways out", async () => {
@@ -73,15 +45,15 @@ describe("keys never travel in clear by accident", () => {
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
   });
 
-  test.skipIf(openssl === null).each(["1", "2"])(
+  test.skipIf(NO_CERTIFICATES).each(["1", "2"])(
     "with TLS files it serves https, and http not at all; workers: %s",
     async (workers) => {
-      const { cert, key } = makeCertificate(openssl ?? "");
+      const files = makeCertificate();
       const served = await serveAt(newPlace("tls"), {
         KEYTURN_WORKERS: workers,
         KEYTURN_HOST: "0.0.0.0",
-        KEYTURN_TLS_CERT_FILE: cert,
-        KEYTURN_TLS_KEY_FILE: key,
+        KEYTURN_TLS_CERT_FILE: files?.certFile,
+        KEYTURN_TLS_KEY_FILE: files?.keyFile,
       });
       running.push(served);
       expect(served.url).toStartWith("https://");

@@ -114,6 +114,21 @@ describe("the witness file", () => {
     await session(place, async () => expect(told()).toEqual(ids));
   });
 
+  test("R14: is told at the start of a revocation that stands before one it holds, as another process's may that was not yet followed", async () => {
+    const place = newPlace("gap-witness");
+    const ids = await session(place, async ({ call }) => {
+      const keys = [await issueAt(call, "other's"), await issueAt(call, "own")];
+      for (const key of keys) await call("POST", `/v1/keys/${key.id}/revoke`, { body: {} });
+      return keys.map((key) => key.id);
+    });
+    const told = () => readWitnessFile(place.witness).flatMap((line) => line.revoked.map((one) => one.id));
+    const lines = readFileSync(place.witness, "utf8").trimEnd().split("\n");
+    writeFileSync(place.witness, `${lines.slice(1).join("\n")}\n`);
+    expect(told()).toEqual(ids.slice(1));
+    await session(place, async () => expect(told()).toEqual(ids.toReversed()));
+    await session(place, async () => expect(told()).toEqual(ids.toReversed()));
+  });
+
   test("a line that a crash cut short is left out, and does not swallow the next one", async () => {
     const place = newPlace("cut-witness");
     const key = await session(place, async ({ call }) => {

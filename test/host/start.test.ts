@@ -2,13 +2,16 @@ import { Database } from "bun:sqlite";
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { perform } from "../../src/authority/operation.ts";
 import { OPERATIONS } from "../../src/authority/operations.ts";
 import { HOST, needsSetup, openSetup, SETUP_TOKEN_SECONDS } from "../../src/authority/setup/setup.ts";
+import { readConfig } from "../../src/config.ts";
+import { withUnwitnessed } from "../../src/host/open.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { refusalOf, startWorld } from "../support/authority.ts";
 import { clientOf } from "../support/client.ts";
 import { sessionsOf } from "../support/evidence-file.ts";
-import { newPlace, type Place, refusedAt, type Served, serveAt } from "../support/installation.ts";
+import { issueAt, newPlace, type Place, refusedAt, type Served, serveAt } from "../support/installation.ts";
 import { type KeyturnProcess, spawnKeyturn, urlOf } from "../support/keyturn-process.ts";
 import { cleanUp, noteSecret } from "../support/traces.ts";
 
@@ -49,6 +52,28 @@ describe("one folder, one server", () => {
     expect(said).not.toContain("    at ");
     expect((await first.call("GET", "/v1/keys/self")).status).toBe(200);
   });
+
+  test.each(["1", "2"])(
+    "killed in a brownout while its installation is being moved, a server of %s starts again and verifies",
+    async (workers) => {
+      const place = newPlace("killed-while-closed");
+      const first = await serveAt(place);
+      const old = await issueAt(first.call, "billing");
+      const rotated = await first.call("POST", `/v1/keys/${old.id}/rotations`, { body: {} });
+      const successor = rotated.body.text("secret");
+      const path = `/v1/rotations/${rotated.body.text("rotation", "id")}/brownouts`;
+      await first.call("POST", "/v1/keys/verify", { body: { key: successor } });
+      expect((await first.call("POST", path, { body: { duration: "5m" } })).status).toBe(200);
+      await withUnwitnessed(readConfig(place.env), ({ authority }) =>
+        perform(authority, OPERATIONS.closeStore, HOST, { why: "moving" }),
+      );
+      first.process.signal("SIGKILL");
+      await first.process.exited;
+      const second = await started(place, { KEYTURN_WORKERS: workers });
+      const told = await second.call("POST", "/v1/keys/verify", { body: { key: successor } });
+      expect(told.body.text("code")).toBe("valid");
+    },
+  );
 
   test("kill -9 leaves no lock behind", async () => {
     const place = newPlace("lock");

@@ -1,7 +1,11 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
+import { times } from "../support/counts.ts";
 import { sessionsOf, storedUses } from "../support/evidence-file.ts";
 import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
+import { spawnKeyturn } from "../support/keyturn-process.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
 
@@ -111,6 +115,20 @@ describe("a clean stop", () => {
     expect([0, 143, null]).toContain(await served.process.exited);
     expect((await (await started(place)).call("GET", "/v1/keys/self")).status).toBe(200);
   });
+});
+
+test("SIGTERM at the very moment at which it is ready is a clean stop, and during the start it is one as soon as it is ready", async () => {
+  const place = newPlace("at-once");
+  const starting = () => spawnKeyturn(["serve"], { env: place.env, logFile: place.logFile });
+  const first = starting();
+  await until("it has begun", () => existsSync(join(place.data, "keyturn.lock")));
+  expect(await first.stop()).toBe(0);
+  expect(first.errors()).toContain('"msg":"stopped"');
+  for (let start = 0; start < times(20); start += 1) {
+    const process = starting();
+    await process.ready;
+    expect(await process.stop()).toBe(0);
+  }
 });
 
 describe("a crash", () => {

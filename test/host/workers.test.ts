@@ -8,7 +8,7 @@ import { IS_FULL_RUN, times } from "../support/counts.ts";
 import { sessionsOf, storedUses } from "../support/evidence-file.ts";
 import { Json } from "../support/http.ts";
 import { issueAt, newPlace, type Place, refusedAt, type Served, serveAt } from "../support/installation.ts";
-import { spawnKeyturn, urlOf } from "../support/keyturn-process.ts";
+import { type KeyturnProcess, spawnKeyturn, urlOf } from "../support/keyturn-process.ts";
 import { freePort } from "../support/server.ts";
 import { cleanUp, noteSecret } from "../support/traces.ts";
 import { until } from "../support/until.ts";
@@ -26,7 +26,8 @@ import {
 afterAll(cleanUp);
 
 const WORKERS = 3;
-const running: Served[] = [];
+const running: KeyturnProcess[] = [];
+const holding: (() => Promise<void>)[] = [];
 const halted: number[] = [];
 
 interface Crew extends Served {
@@ -35,7 +36,7 @@ interface Crew extends Served {
 
 async function startCrew(place: Place, env = {}): Promise<Crew> {
   const served = await serveAt(place, { ...crewEnv(WORKERS), ...env });
-  running.push(served);
+  running.push(served.process);
   const workers = workersOf(served);
   expect(workers.map(({ name }) => name)).toEqual(["crew#1", "crew#2", "crew#3"]);
   return { ...served, workers };
@@ -52,7 +53,8 @@ function resume(pid: number): void {
 
 afterEach(async () => {
   for (const pid of halted.splice(0)) if (isAlive(pid)) resume(pid);
-  for (const { process } of running.splice(0)) await process.stop();
+  for (const end of holding.splice(0)) await end();
+  for (const process of running.splice(0)) await process.stop();
 });
 
 /** Asks on a connection of its own, so that the system deals it out anew. */
@@ -129,14 +131,14 @@ async function holdLock(path: string) {
     // Named in here, or it would be collected, and closed.
     setInterval(() => file.inTransaction, 1000);`;
   const holder = Bun.spawn([process.execPath, "-e", program], { stdout: "pipe", stderr: "inherit" });
+  const end = async () => {
+    holder.kill("SIGKILL");
+    await holder.exited;
+  };
+  holding.push(end);
   const { value } = await holder.stdout.getReader().read();
   expect(new TextDecoder().decode(value)).toContain("held");
-  return {
-    end: async () => {
-      holder.kill("SIGKILL");
-      await holder.exited;
-    },
-  };
+  return { end };
 }
 
 describe("several workers on one port", () => {
@@ -194,6 +196,7 @@ describe("several workers on one port", () => {
   test("R34: one set-up token is printed, and is good once, whichever worker it is shown to", async () => {
     const place = newPlace("crew-token", { KEYTURN_ROOT_KEY_FILE: "" });
     const process = spawnKeyturn(["serve"], { env: { ...place.env, ...crewEnv(WORKERS) } });
+    running.push(process);
     const url = await urlOf(process);
     const tokens = process.errors().match(/setup_[0-9A-Za-z]{32}/g) ?? [];
     expect(tokens).toHaveLength(1);
@@ -374,7 +377,7 @@ describe("scheduled work", () => {
 });
 
 describe("when a process ends", () => {
-  test("a worker that is killed under load is there again, the others go on, and nothing acknowledged is lost", async () => {
+  test("a worker that is killed under load is there again, the others go on, and each use that they counted is stored", async () => {
     const place = newPlace("crew-kill");
     const crew = await startCrew(place);
     const key = await issueAt(crew.call, "billing");
@@ -442,7 +445,7 @@ describe("when a process ends", () => {
     resume(left.pid);
     await until("it notices", () => !isAlive(left.pid));
     const alone = await serveAt(place);
-    running.push(alone);
+    running.push(alone.process);
     expect((await alone.call("GET", "/v1/keys/self")).status).toBe(200);
   });
 

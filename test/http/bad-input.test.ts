@@ -14,6 +14,7 @@ import {
   type CallOptions,
   type Http,
   httpParts,
+  QUIET,
   requestOf,
   startHttp,
 } from "../support/http.ts";
@@ -50,7 +51,7 @@ beforeAll(async () => {
   const owner = await tenant.owner({ scopes: ["invoices:*", "keyturn:keys.read"], role: "editor" });
   good = await tenant.make(owner, { scopes: ["invoices:read"] });
   reader = await tenant.make(owner, { scopes: ["keyturn:keys.read"] });
-  const log = { request: () => undefined, error: (error: unknown) => void errors.push(error) };
+  const log = { ...QUIET, error: (error: unknown) => void errors.push(error) };
   server = startServer({
     ...httpParts(http.world),
     host: "127.0.0.1",

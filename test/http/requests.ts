@@ -94,6 +94,7 @@ export async function joinProcess({ world }: Http, silentForMs: number): Promise
     name,
     version: "1",
     startedAt: at,
+    boundedSeconds: 10,
   });
   return name;
 }

@@ -19,6 +19,8 @@ export interface Scene {
   readonly secrets: string[];
   readonly keyIds: KeyId[];
   readonly rotationIds: RotationId[];
+  /** From now on the other process is none whose word is waited for. */
+  silence(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -33,6 +35,8 @@ export async function newScene(): Promise<Scene> {
   const sibling = await here.key(owner.id);
   const tenant = await makeTenant(here);
   await there.follow();
+  // Whoever judges by use waits for what the other one has seen.
+  const telling = setInterval(() => void there.authority.recorder.flush(), 10);
   return {
     here,
     there,
@@ -42,7 +46,12 @@ export async function newScene(): Promise<Scene> {
     secrets: [plain.secret, sibling.secret, tenant.secret],
     keyIds: [plain.key.id, sibling.key.id],
     rotationIds: [],
+    silence: () => {
+      clearInterval(telling);
+      return there.authority.recorder.stop();
+    },
     close: async () => {
+      clearInterval(telling);
       await there.leave();
       await here.close();
     },
@@ -190,9 +199,11 @@ export const MUTATIONS: Readonly<Record<keyof typeof OPERATIONS, Mutation>> = {
   },
   replaceSecret: {
     bites: true,
-    // Nobody has told of a use yet: what was seen a moment ago is still in the other process's memory.
-    ready: async (scene) =>
-      issuing(scene, () => scene.here.do(OPERATIONS.replaceSecret, { id: scene.plain.key.id })),
+    // What the other process sees from here on it tells nobody: a key whose use was told keeps its secret.
+    ready: async (scene) => {
+      await scene.silence();
+      return issuing(scene, () => scene.here.do(OPERATIONS.replaceSecret, { id: scene.plain.key.id }));
+    },
   },
   rotateKey: {
     bites: true,

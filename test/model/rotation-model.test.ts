@@ -290,9 +290,9 @@ const replaceSecret = (at: number) =>
     key.secret = again.secret;
   });
 
+/** The brakes store nothing of what was seen: they must be quick. */
 const suspend = (at: number) =>
   onKey("suspend", at, async (model, { world }, key) => {
-    flush(model);
     if ((await tried(model, !dead(key), world, OPERATIONS.suspendKey, { id: key.id })) === null) return;
     key.suspensions.add("operator");
   });
@@ -305,7 +305,6 @@ const reinstate = (at: number) =>
 
 const revoke = (at: number) =>
   onKey("revoke", at, async (model, { world }, key) => {
-    flush(model);
     await tried(model, true, world, OPERATIONS.revokeKey, { id: key.id });
     if (key.rotation !== null) endRotation(key.rotation, key.rotation.old === key ? "closed" : "cancelled");
     key.revoked = true;

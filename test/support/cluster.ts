@@ -3,7 +3,8 @@ import type { Environment } from "../../src/config.ts";
 import type { Client } from "./client.ts";
 import { newPlace, type Place, type Served, serveAt } from "./installation.ts";
 import type { KeyturnProcess } from "./keyturn-process.ts";
-import { newDatabase } from "./postgres.ts";
+import { keepRows, newDatabase } from "./postgres.ts";
+import { until } from "./until.ts";
 import { stretchWire, type Wire } from "./wire.ts";
 
 /** One `keyturn serve` of several on a PostgreSQL, with a wire to it of its own. */
@@ -82,12 +83,15 @@ export async function startCluster(size: number, options: ClusterOptions = {}): 
       }),
     );
     for (const wire of wires) await wire.close();
+    if (made === null) await keepRows(databaseUrl);
     await made?.drop();
   }
 
   try {
     const first = await add(0);
-    await Promise.all(Array.from({ length: size - 1 }, (_, other) => add(other + 1)));
+    // All of them, also when one fails: whoever is still on the way could not be ended.
+    const others = await Promise.allSettled(Array.from({ length: size - 1 }, (_, other) => add(other + 1)));
+    for (const other of others) if (other.status === "rejected") throw other.reason;
     const rootKey = await Bun.file(first.place.rootKeyFile).text();
     const asker = await newAsker(first.call);
     return {
@@ -144,6 +148,17 @@ export async function verdictAt(
   const body = { key, ...(atLeast === 0 ? {} : { at_least: atLeast }) };
   const told = await call("POST", "/v1/keys/verify", { key: asker, body });
   return told.code ?? told.body.text("code");
+}
+
+/** Resolves when every process has told what it saw up to an instant. */
+export async function allHaveTold(cluster: Cluster, at: number): Promise<void> {
+  await until("every process has told what it saw until then", async () => {
+    const behind = await cluster.query(
+      "select id from reporters where ended is null and covers_until <= $1",
+      [at],
+    );
+    return behind.length === 0;
+  });
 }
 
 function memberOf(name: string, place: Place, wire: Wire, { process, url, call }: Served): Member {

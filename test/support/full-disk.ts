@@ -16,7 +16,7 @@ export function newFullDisk(): FullDisk {
   chmodSync(folder, 0o755);
   const file = join(folder, "full");
   const library = join(folder, "full-disk.so");
-  copyFileSync(compiled("full-disk"), library);
+  copyFileSync(compiled(join(import.meta.dir, "full-disk.c")), library);
   writeFileSync(file, new Uint8Array(1));
   for (const path of [file, library]) chmodSync(path, 0o755);
   return {

@@ -2,6 +2,7 @@ import { expect } from "bun:test";
 import type { z } from "@hono/zod-openapi";
 import { createHttpFace, type HttpFace, type HttpParts } from "../../src/http/app.ts";
 import type { Route } from "../../src/http/call.ts";
+import type { Trouble } from "../../src/http/causes.ts";
 import { acceptedOf, codesOf } from "../../src/http/openapi.ts";
 import { PROBLEMS, type ProblemCode } from "../../src/http/problems.ts";
 import { ROUTES } from "../../src/http/routes.ts";
@@ -56,6 +57,7 @@ export interface HttpOptions extends WorldOptions {
   readonly publicUrl?: string;
   readonly trustedProxies?: readonly string[];
   readonly servesMetrics?: boolean;
+  readonly patienceSeconds?: number;
   /** An authority that is there already. */
   readonly world?: World;
 }
@@ -68,6 +70,8 @@ export interface Http {
   peer: string | undefined;
   /** What went wrong on our side. A test that expects nothing of it finds it empty. */
   readonly errors: unknown[];
+  /** What the log is told of 503s. */
+  readonly troubles: Trouble[];
   readonly lines: { readonly operation: string; readonly status: number; readonly actor: string | null }[];
   /** Asks, and holds the answer to everything that is true of every answer. */
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
@@ -80,7 +84,7 @@ export interface Http {
   close(): Promise<void>;
 }
 
-export const QUIET = { request: () => undefined, error: () => undefined };
+export const QUIET = { request: () => undefined, error: () => undefined, trouble: () => undefined };
 
 export function httpParts(world: World, more: Partial<HttpParts> = {}): HttpParts {
   return {
@@ -90,6 +94,7 @@ export function httpParts(world: World, more: Partial<HttpParts> = {}): HttpPart
     trustedProxies: [],
     servesMetrics: true,
     peerOf: () => "192.0.2.7",
+    patienceSeconds: 45,
     keepOpen: () => undefined,
     log: QUIET,
     ...more,
@@ -99,6 +104,7 @@ export function httpParts(world: World, more: Partial<HttpParts> = {}): HttpPart
 export async function startHttp(options: HttpOptions = {}): Promise<Http> {
   const world = options.world ?? (await startWorld(options));
   const errors: unknown[] = [];
+  const troubles: Trouble[] = [];
   const lines: Http["lines"] = [];
   const face = createHttpFace(
     httpParts(world, {
@@ -106,7 +112,12 @@ export async function startHttp(options: HttpOptions = {}): Promise<Http> {
       trustedProxies: options.trustedProxies ?? [],
       servesMetrics: options.servesMetrics ?? true,
       peerOf: () => http.peer,
-      log: { request: (line) => void lines.push(line), error: (error) => void errors.push(error) },
+      log: {
+        request: (line) => void lines.push(line),
+        error: (error) => void errors.push(error),
+        trouble: (trouble) => void troubles.push(trouble),
+      },
+      ...(options.patienceSeconds === undefined ? {} : { patienceSeconds: options.patienceSeconds }),
     }),
   );
   const http: Http = {
@@ -114,6 +125,7 @@ export async function startHttp(options: HttpOptions = {}): Promise<Http> {
     face,
     peer: "192.0.2.7",
     errors,
+    troubles,
     lines,
     call: async (method, path, call = {}) => {
       const request = requestOf(method, path, call, world.root.secret);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Environment } from "../../src/config.ts";
 import { type Client, clientOf } from "./client.ts";
+import { Json } from "./http.ts";
 import { type KeyturnProcess, type ProcessOptions, spawnKeyturn, urlOf } from "./keyturn-process.ts";
 import { keyFolder, newFolder, noteSecret } from "./traces.ts";
 
@@ -75,6 +76,17 @@ export async function refusedAt(
     throw new Error(`It serves at ${url}, and should have refused:\n${process.errors()}`);
   }
   return { code: await process.exited, said: process.errors() };
+}
+
+/** How often each verdict on a key was counted, over all hours. */
+export async function usesAt(call: Client, keyId: string): Promise<Readonly<Record<string, number>>> {
+  const { body } = await call("GET", `/v1/keys/${keyId}/usage`);
+  const counts: Record<string, number> = {};
+  for (const row of [body.at("data")].flat()) {
+    const counted = new Json(row);
+    counts[counted.text("code")] = (counts[counted.text("code")] ?? 0) + Number(counted.at("count"));
+  }
+  return counts;
 }
 
 /** A service account, and a key of its own that may do `scopes`. */

@@ -255,7 +255,14 @@ async function keep({ program, folder, home, log, pipe, port, user, env }: Launc
     stdout.once("data", (chunk: Buffer) => resolve(Number(chunk.toString())));
     keeper.once("error", reject);
   });
-  await ready(pid, folder, log, port);
+  try {
+    await ready(pid, folder, log, port);
+  } catch (error) {
+    // Left as it is it would take the signal that is meant for the next one.
+    writeSync(pipe, "KILL\n");
+    await gone;
+    throw error;
+  }
   return {
     gone,
     stop: async (signal) => {
@@ -281,6 +288,12 @@ function isReady(status: string | undefined): boolean {
   return ["ready", "standby"].includes(status?.trim() ?? "");
 }
 
+/** One that has ended stays on the list until its keeper asks for it, which waits for a signal. */
 function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) || process.platform !== "linux";
+  if (process.platform !== "linux") return true;
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
 }

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { CANARIES } from "./traces.ts";
 
@@ -32,16 +32,20 @@ export interface Scan {
 const WINDOW = 12;
 const BITS = 1 << 24;
 const BASE = 0x01000193;
+/** A recording or a journal may be larger than what a process may have at once. */
+const CHUNK_BYTES = 2 ** 26;
 
 /**
  * A search for all secrets at once, in every form in which one could leak: as it is or in part from its body on, in a
  * Basic header, and as a digest in hexadecimal, base64 or raw bytes. One pass over the bytes, whatever their number.
  */
-export function createScan(secrets: Iterable<string>): Scan {
+export function createScan(secrets: Iterable<string>, chunkBytes = CHUNK_BYTES): Scan {
   const needles = new Map<string, Needle[]>();
   const maybe = new Uint8Array(BITS / 8);
+  let longest = WINDOW;
   for (const secret of new Set(secrets)) {
     for (const needle of needlesOf(secret)) {
+      longest = Math.max(longest, needle.bytes.length);
       const head = needle.bytes.slice(0, WINDOW);
       needles.set(head, [...(needles.get(head) ?? []), needle]);
       const bit = hashOf(Buffer.from(head, "latin1")) & (BITS - 1);
@@ -53,10 +57,12 @@ export function createScan(secrets: Iterable<string>): Scan {
   let files = 0;
   let total = 0;
 
-  function search(file: string, bytes: Buffer, kinds: readonly Kind[]): void {
-    total += bytes.length;
+  /** Finds what starts in the first so many bytes. */
+  function search(file: string, bytes: Buffer, kinds: readonly Kind[], starts = bytes.length): void {
+    total += Math.min(bytes.length, starts);
+    const end = Math.min(bytes.length, starts + WINDOW - 1);
     let hash = 0;
-    for (let at = 0; at < bytes.length; at += 1) {
+    for (let at = 0; at < end; at += 1) {
       hash = (Math.imul(hash, BASE) + (bytes[at] ?? 0)) | 0;
       if (at >= WINDOW) hash = (hash - Math.imul(bytes[at - WINDOW] ?? 0, drop)) | 0;
       const bit = hash & (BITS - 1);
@@ -76,12 +82,17 @@ export function createScan(secrets: Iterable<string>): Scan {
 
   function searchFile(path: string): void {
     files += 1;
-    const bytes = readFileSync(path);
     // The log of the authority's database holds pages of the table of digests as well.
     const isLog = /-(wal|journal)$/.test(path);
     const isEvidence = basename(path).startsWith("evidence");
-    const isAuthority = isLog ? !isEvidence : isSqlite(bytes) && hasDigests(path);
-    search(path, bytes, isAuthority ? ["secret"] : isEvidence ? ["secret", "digest"] : ALL_KINDS);
+    const isAuthority = isLog ? !isEvidence : isSqlite(path) && hasDigests(path);
+    const kinds = isAuthority
+      ? (["secret"] as const)
+      : isEvidence
+        ? (["secret", "digest"] as const)
+        : ALL_KINDS;
+    // Chunks overlap, so that each holds whole what starts in it.
+    for (const chunk of chunksOf(path, chunkBytes, longest)) search(path, chunk, kinds, chunkBytes);
     if (isAuthority && !isLog) search(`${path} (its tables)`, Buffer.from(tablesOf(path)), ALL_KINDS);
   }
 
@@ -136,8 +147,26 @@ function powerOf(base: number, exponent: number): number {
   return result;
 }
 
-function isSqlite(bytes: Buffer): boolean {
-  return bytes.toString("latin1", 0, 15) === "SQLite format 3";
+/** The bytes of a file, so many after so many, each time with the first of those that follow. Valid until the next. */
+function* chunksOf(path: string, chunkBytes: number, more: number): Generator<Buffer> {
+  const file = openSync(path, "r");
+  try {
+    const { size } = fstatSync(file);
+    const bytes = Buffer.allocUnsafe(Math.min(size, chunkBytes + more));
+    for (let from = 0; from < size; from += chunkBytes) {
+      let length = 0;
+      for (let read = -1; read !== 0; length += read)
+        read = readSync(file, bytes, length, bytes.length - length, from + length);
+      yield bytes.subarray(0, length);
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+function isSqlite(path: string): boolean {
+  const [start] = chunksOf(path, 15, 0);
+  return start?.toString("latin1") === "SQLite format 3";
 }
 
 function hasDigests(path: string): boolean {

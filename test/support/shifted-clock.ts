@@ -16,7 +16,7 @@ export function newShiftedClock(): ShiftedClock {
   const file = join(newFolder("clock"), "ahead");
   writeFileSync(file, new Uint8Array(8));
   return {
-    env: { LD_PRELOAD: compiled("shifted-clock"), KEYTURN_TEST_CLOCK_FILE: file },
+    env: { LD_PRELOAD: compiled(join(import.meta.dir, "shifted-clock.c")), KEYTURN_TEST_CLOCK_FILE: file },
     set: (milliseconds) => {
       const bytes = new Uint8Array(new BigInt64Array([BigInt(milliseconds)]).buffer);
       // In place: the process has mapped this very file.

@@ -10,19 +10,23 @@ const NAME = "keyturn_standby";
 
 /**
  * A second server that follows the first, as `pg_basebackup -R` would make it: a copy of the folder, taken between the
- * two calls that the manual asks for ("Making a Base Backup Using the Low Level API").
+ * two calls that the manual asks for ("Making a Base Backup Using the Low Level API"), which 15 gave other names.
  */
 export async function startStandby(primary: PostgresServer): Promise<PostgresServer> {
   const copy = mkdtempSync(join(tmpdir(), "keyturn-copy-"));
   const folder = join(copy, "data");
   try {
     await onServer(primary.url, async (client) => {
-      await client.query("select pg_backup_start('standby', true)");
+      const { rows: versions } = await client.query<{ isOld: boolean }>(
+        `select current_setting('server_version_num')::int < 150000 as "isOld"`,
+      );
+      const [start, stop] = versions[0]?.isOld
+        ? ["pg_start_backup('standby', true, false)", "pg_stop_backup(false)"]
+        : ["pg_backup_start('standby', true)", "pg_backup_stop()"];
+      await client.query(`select ${start}`);
       const copied = spawnSync("cp", ["-a", primary.folder, folder], { encoding: "utf8" });
       if (copied.status !== 0) throw new Error(`the folder could not be copied:\n${copied.stderr}`);
-      const { rows } = await client.query<{ label: string }>(
-        "select labelfile as label from pg_backup_stop()",
-      );
+      const { rows } = await client.query<{ label: string }>(`select labelfile as label from ${stop}`);
       for (const left of ["pg_wal", "postmaster.pid", "postmaster.opts"])
         rmSync(join(folder, left), { recursive: true, force: true });
       mkdirSync(join(folder, "pg_wal"), { mode: 0o700 });
@@ -71,10 +75,36 @@ export async function stopHearing(primary: PostgresServer, standby: PostgresServ
   );
 }
 
+/** What the standby hears from here on it keeps, and shows to nobody before it is promoted. Resolves when that holds. */
+export async function stopReplaying(primary: PostgresServer, standby: PostgresServer): Promise<void> {
+  await onServer(primary.url, (client) =>
+    until("the standby shows what was made up to now", async () => {
+      const { rows } = await client.query<{ has: boolean }>(
+        "select replay_lsn >= pg_current_wal_lsn() as has from pg_stat_replication",
+      );
+      return rows.some(({ has }) => has);
+    }),
+  );
+  await onServer(standby.url, async (client) => {
+    await client.query("select pg_wal_replay_pause()");
+    await until("it shows no more", async () => {
+      const { rows } = await client.query<{ state: string }>(
+        "select pg_get_wal_replay_pause_state() as state",
+      );
+      return rows[0]?.state === "paused";
+    });
+  });
+}
+
 /** Makes it the primary, for good. Resolves when it takes changes. */
 export async function promote(standby: PostgresServer): Promise<void> {
   await onServer(standby.url, async (client) => {
-    await client.query("select pg_promote(true, 60)");
+    // Not waited for in the statement: its snapshot could be in the way of what is still to be replayed.
+    await client.query("select pg_promote(false)");
+    await until("it is the primary", async () => {
+      const { rows } = await client.query<{ is_done: boolean }>("select not pg_is_in_recovery() as is_done");
+      return rows[0]?.is_done;
+    });
   });
 }
 

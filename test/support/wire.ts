@@ -17,6 +17,8 @@ export interface Wire {
   cutCommit(where: "there" | "back"): void;
   /** Nothing arrives any more from the next commit on, which doesn't either. Until `mend`. */
   silenceAtCommit(): void;
+  /** Whether nothing arrives now. */
+  isSilent(): boolean;
   /** Ends every connection; new ones lead to this server. */
   lead(url: string): void;
   /** How often the client has waited for the server since the last call. */
@@ -148,6 +150,7 @@ export async function stretchWire(url: string): Promise<Wire> {
     silenceAtCommit: () => {
       atCommit = "silence";
     },
+    isSilent: () => state === "silent",
     lead: (url) => {
       target = new URL(url);
       endAll();

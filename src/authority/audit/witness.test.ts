@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Subject } from "./entry.ts";
-import { isRestore, revocationsIn, type WitnessLine, witnessedHeads } from "./witness.ts";
+import { isRestore, revocationsIn, vouchedSeq, type WitnessLine, witnessedHeads } from "./witness.ts";
 
 const subject = (kind: Subject["kind"], after: Subject["after"]): Subject => ({
   kind,
@@ -57,4 +57,15 @@ test("R14: a log must go through all that was witnessed, but for a past that was
 test("only a merged witness or an accepted loss is a restore", () => {
   const operations = ["restore.merge", "restore.accept-loss", "keys.revoke", "clock.accept", "setup.recover"];
   expect(operations.filter(isRestore)).toEqual(["restore.merge", "restore.accept-loss"]);
+});
+
+test("R14: all revocations stand in the file up to the newest head, and not up to a revocation or what was restored", () => {
+  const head = (seq: number): WitnessLine => ({ seq, chainHash: `${seq}`, at: 0, revoked: [] });
+  const revocation = (seq: number): WitnessLine => ({ ...head(seq), revoked: [{ kind: "key", id: "it" }] });
+  const restored = (seq: number): WitnessLine => ({ ...head(seq), restored: true });
+  expect(vouchedSeq([])).toBe(0);
+  expect(vouchedSeq([revocation(3)])).toBe(0);
+  expect(vouchedSeq([head(4), head(2), revocation(6)])).toBe(4);
+  expect(vouchedSeq([head(2), head(7), restored(5), revocation(6)])).toBe(2);
+  expect(vouchedSeq([head(2), head(7), restored(5), head(8)])).toBe(8);
 });

@@ -40,6 +40,16 @@ export function witnessedHeads(lines: readonly WitnessLine[]): readonly KnownHea
   return heads.map(({ seq, chainHash }) => ({ seq, chainHash }));
 }
 
+/** Up to which entry all revocations stand in the file: a head says so, and no line of a revocation or a restore does. */
+export function vouchedSeq(lines: readonly WitnessLine[]): number {
+  let heads: number[] = [];
+  for (const { seq, revoked, restored } of lines) {
+    if (restored) heads = heads.filter((head) => head < seq);
+    else if (revoked.length === 0) heads.push(seq);
+  }
+  return heads.reduce((newest, head) => Math.max(newest, head), 0);
+}
+
 /** The revocations among an operation's subjects. */
 export function revocationsIn(subjects: readonly Subject[]): readonly Revocation[] {
   return subjects.flatMap(({ kind, id, after }): Revocation[] => {

@@ -16,8 +16,9 @@ import { type KeyId, newId } from "../ids.ts";
 import { VERDICT_CODES, type VerdictCode } from "../keys/verdict.ts";
 import { watchedSince } from "../rotations/evidence.ts";
 import type { EvidenceStore, Storage, UsageBatch } from "../storage.ts";
+import { MOST_COUNTS, MOST_ROWS } from "./backlog.ts";
 import { type AddressKept, MOST_CALLERS_PER_KEY, OVERFLOW } from "./caller.ts";
-import { createRecorder, type Recorder } from "./recorder.ts";
+import { createRecorder, flushesIn, type Recorder } from "./recorder.ts";
 
 let folder: string;
 let storage: Storage;
@@ -284,7 +285,7 @@ describe("a store that fails", () => {
       await expect(recorder.flush()).rejects.toThrow();
       use();
       await recorder.flush();
-      expect(sent.map((batch) => batch.batchSeq)).toEqual([1, 1, 1, 2]);
+      expect(sent.map((batch) => flushesIn(batch.batchSeq))).toEqual([1, 1, 1, 2]);
       expect(sent[1]).toEqual(sent[0] as UsageBatch);
       await recorder.stop();
       expect((await callersOf(key))[0]?.counts).toEqual({ valid: 3 });
@@ -321,6 +322,131 @@ describe("a store that fails", () => {
     await recorder.flush();
     expect(await watchedFrom(began)).toBe(MINUTE);
     await recorder.stop();
+  });
+
+  test("R16: for 600 minutes with 1,000 keys in use: what is held grows by the keys and not by the minutes, goes in parts, and adds up", async () => {
+    const KEYS = 1_000;
+    const MINUTES = 600;
+    let away = true;
+    const sent: UsageBatch[] = [];
+    const watermarks: (number | null)[] = [];
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      apply: async (batch) => {
+        if (away) throw new Error("disk I/O error");
+        const session = await storage.evidence.apply(batch);
+        sent.push(batch);
+        watermarks.push((await storage.evidence.watched()).watermark);
+        return session;
+      },
+    };
+    const { clock, recorder } = await start(store);
+    const began = clock.wall();
+    const keys = Array.from({ length: KEYS }, () => newId("key"));
+    const held = new Map<KeyId, ReturnType<Recorder["record"]>>();
+    for (let minute = 0; minute < MINUTES; minute += 1) {
+      for (const key of keys) {
+        const was = held.get(key) ?? null;
+        held.set(key, recorder.record(key, was, { name: "api" }, "valid", clock.wall()));
+      }
+      await expect(recorder.flush()).rejects.toThrow();
+      clock.pass(MINUTE);
+    }
+    const last = keys.at(-1) ?? newId("key");
+    // In the batch whose fate is unknown, in what waits behind it, and in the minute under way.
+    expect(recorder.pendingOf(last)).toHaveLength(3);
+    expect(recorder.pendingOf(last).at(-1)).toEqual({
+      caller: "n:api",
+      lastSeenAt: clock.wall() - MINUTE,
+    });
+    away = false;
+    await recorder.flush();
+
+    const rowsOf = ({ callers, usage }: UsageBatch) => callers.length + usage.length;
+    const total = sent.reduce((sum, batch) => sum + rowsOf(batch), 0);
+    // What went out with the first flush, and then a row for each caller and its counts.
+    expect(total).toBeLessThanOrEqual(2 * KEYS + KEYS * (1 + MOST_COUNTS));
+    expect(sent.length).toBeGreaterThan(3);
+    for (const batch of sent) expect(rowsOf(batch)).toBeLessThanOrEqual(MOST_ROWS + 1 + MOST_COUNTS);
+    // Each is told under a number of its own, and none but the last claims that all was.
+    expect(new Set(sent.map(({ batchSeq }) => batchSeq)).size).toBe(sent.length);
+    expect(sent.map(({ batchSeq }) => flushesIn(batchSeq))).toEqual([...sent.slice(1).map(() => 1), 2]);
+    expect(watermarks.map((at) => at === clock.wall())).toEqual([...sent.slice(1).map(() => false), true]);
+
+    for (const key of [keys[0] ?? last, last]) {
+      expect(await callersOf(key)).toMatchObject([
+        { firstSeenAt: began, lastSeenAt: began + (MINUTES - 1) * MINUTE, counts: { valid: MINUTES } },
+      ]);
+      const hours = await usageOf(key, "hour");
+      expect(hours.map(({ count }) => count)).toEqual(Array.from({ length: MINUTES / 60 }, () => 60));
+      const minutes = await usageOf(key, "minute");
+      expect(minutes.reduce((sum, { count }) => sum + count, 0)).toBe(MINUTES);
+      // The newest are known to the minute.
+      expect(minutes.slice(-60).map(({ count }) => count)).toEqual(Array.from({ length: 60 }, () => 1));
+    }
+    await recorder.stop();
+  });
+
+  test("R16: that fails in the midst of many parts goes on with the rest: none is lost, none counted twice", async () => {
+    const seen: number[] = [];
+    let failsAt = 2;
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      apply: async (batch) => {
+        seen.push(batch.batchSeq);
+        const session = await storage.evidence.apply(batch);
+        if (seen.length === failsAt) throw new Error("the connection is gone");
+        return session;
+      },
+    };
+    const { clock, recorder } = await start(store);
+    const began = clock.wall();
+    const keys = Array.from({ length: 1.3 * MOST_ROWS }, () => newId("key"));
+    for (const key of keys) recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    clock.pass(SECOND);
+    await expect(recorder.flush()).rejects.toThrow();
+    expect(await watchedFrom(began)).toBe(0);
+    for (const key of keys) recorder.record(key, null, { name: "api" }, "valid", clock.wall());
+    failsAt = 0;
+    await recorder.flush();
+    expect(await watchedFrom(began)).toBe(SECOND);
+    expect(seen.toSorted((one, other) => one - other)).toEqual(seen);
+    expect(seen[2]).toBe(seen[1] ?? 0);
+    for (const key of [keys[0], keys[MOST_ROWS / 2], keys.at(-1)])
+      expect((await callersOf(key ?? newId("key"))).map(({ counts }) => counts)).toEqual([{ valid: 2 }]);
+    await recorder.stop();
+  });
+
+  test("tells no more callers of a key apart than the bound, also where each minute brings others", async () => {
+    let away = true;
+    const store: EvidenceStore = {
+      ...storage.evidence,
+      apply: async (batch) => {
+        if (away) throw new Error("disk I/O error");
+        return storage.evidence.apply(batch);
+      },
+    };
+    const { clock, recorder, key } = await start(store);
+    // What the first flush took is a batch by now, and stays as it is.
+    await expect(recorder.flush()).rejects.toThrow();
+    for (let minute = 0; minute < 5; minute += 1) {
+      for (let i = 0; i < 100; i += 1)
+        recorder.record(key, null, { name: `c${minute}-${i}` }, "valid", clock.wall());
+      await expect(recorder.flush()).rejects.toThrow();
+      clock.pass(MINUTE);
+    }
+    recorder.record(key, null, { name: "c0-0" }, "valid", clock.wall());
+    clock.pass(MINUTE);
+    recorder.record(key, null, { name: "c4-99" }, "valid", clock.wall());
+    expect(recorder.pendingOf(key)).toHaveLength(MOST_CALLERS_PER_KEY + 1 + 1);
+    away = false;
+    await recorder.stop();
+    const callers = await callersOf(key);
+    expect(callers).toHaveLength(MOST_CALLERS_PER_KEY + 1);
+    expect(callers.find(({ id }) => id === "n:c0-0")?.counts).toEqual({ valid: 2 });
+    expect(callers.find(({ id }) => id === OVERFLOW)?.counts).toEqual({
+      valid: 5 * 100 - MOST_CALLERS_PER_KEY + 1,
+    });
   });
 
   test("a session that could not be opened loses nothing that was counted", async () => {

@@ -3,19 +3,31 @@ import { Refusal } from "../errors.ts";
 import type { KeyId, ReporterId } from "../ids.ts";
 import { newId } from "../ids.ts";
 import { VERDICT_CODES, type VerdictCode } from "../keys/verdict.ts";
-import type { CallerRow, EvidenceStore, UsageBatch, UsageRow } from "../storage.ts";
-import type { Instant } from "../time.ts";
+import type { CallerRow, EvidenceStore, UsageBatch } from "../storage.ts";
+import type { Instant, Seconds } from "../time.ts";
+import { createBacklog, type PendingCaller, type PendingKey } from "./backlog.ts";
 import {
   type AddressKept,
-  type CallerId,
   type CallerSighting,
   callerIdOf,
-  keptAddress,
-  keptAgent,
   MOST_CALLERS_PER_KEY,
   nameOf,
   OVERFLOW,
 } from "./caller.ts";
+
+/** How long `KEYTURN_FLUSH_INTERVAL` may be. */
+export const LONGEST_FLUSH_SECONDS: Seconds = 60;
+
+/**
+ * What a flush can't send in one batch goes in several. The last of them says up to when everything was told, and has the
+ * next multiple of this for its number; those before it count on from the multiple before.
+ */
+const BATCHES_PER_FLUSH = 1_000_000;
+
+/** How many flushes a session has stored whole, by the number of its newest batch. */
+export function flushesIn(batchSeq: number): number {
+  return Math.floor(batchSeq / BATCHES_PER_FLUSH);
+}
 
 const MINUTE = 60_000;
 const CODES = VERDICT_CODES.length;
@@ -23,28 +35,6 @@ const VALID = VERDICT_CODES.indexOf("valid");
 const CODE_INDEX: Readonly<Record<VerdictCode, number>> = Object.fromEntries(
   VERDICT_CODES.map((code, index) => [code, index]),
 ) as Record<VerdictCode, number>;
-
-interface PendingCaller {
-  readonly id: CallerId;
-  readonly name: string | null;
-  address: string | undefined;
-  agent: string | undefined;
-  readonly firstAt: Instant;
-  lastAt: Instant;
-  firstValidAt: Instant | null;
-  lastValidAt: Instant | null;
-  readonly counts: Uint32Array | number[];
-}
-
-/** What was seen of one key since the last flush, in one minute. Kept at hand by whoever verifies the key. */
-export interface PendingKey {
-  readonly keyId: KeyId;
-  readonly minute: number;
-  /** Taken by a flush: ask the recorder for another. */
-  sealed: boolean;
-  readonly named: Map<string, PendingCaller>;
-  readonly unnamed: Map<CallerId, PendingCaller>;
-}
 
 /**
  * Counts uses in memory and hands them to the store in batches, so that verification never waits for a disk. A crash
@@ -65,11 +55,19 @@ export interface Recorder {
   flush(): Promise<void>;
   /** Seconds since the last stored flush, on the monotonic clock. */
   lagSeconds(): number;
+  /** Under which session it tells; null before the start. */
+  session(): ReporterId | null;
   /** Up to when everything that was seen is stored; null before the start. */
   flushedAt(): Instant | null;
   start(): Promise<void>;
   /** The clean end: nothing is lost. */
   stop(): Promise<void>;
+}
+
+/** A batch on its way, and the monotonic time up to which it covers. */
+interface Sending {
+  readonly batch: UsageBatch;
+  readonly coveredAtMonotonic: number;
 }
 
 export function createRecorder(
@@ -80,13 +78,15 @@ export function createRecorder(
   process: string,
 ): Recorder {
   let pending = new Map<KeyId, PendingKey>();
-  let full: PendingKey[] = [];
+  const backlog = createBacklog(kept);
   let reporterId: ReporterId = newId("rep");
-  let batchSeq = 0;
+  let flushes = 0;
+  /** Of the flush under way, or of one that failed and goes on with the next. */
+  let parts = 0;
+  let isGivenUp = false;
   let coveredUntil: Instant = 0;
   let coveredAtMonotonic = 0;
-  let unsent: UsageBatch | null = null;
-  let unsentAtMonotonic = 0;
+  let unsent: Sending | null = null;
   let flushing: Promise<void> = Promise.resolve();
   let queued: Promise<void> | null = null;
   let started = false;
@@ -96,58 +96,63 @@ export function createRecorder(
     if (had !== undefined) {
       if (had.minute === minute) return had;
       had.sealed = true;
-      full.push(had);
+      backlog.add(had);
     }
     const fresh: PendingKey = { keyId, minute, sealed: false, named: new Map(), unnamed: new Map() };
     pending.set(keyId, fresh);
     return fresh;
   }
 
-  async function startSession(): Promise<void> {
+  async function startSession(at: Instant, atMonotonic: number): Promise<void> {
     const id = newId("rep");
-    const now = time.now();
-    const monotonic = clock.monotonic();
+    // Whoever gave up the one before may be a living process of the same name: under a name of its own this session ends
+    // nobody else's, or the two would end each other's for ever.
+    const name = isGivenUp ? `${process} ${id}` : process;
     // The store first: batches of a session that it does not know would be dropped.
-    await store.startReporter(id, process, now);
+    await store.startReporter(id, name, at);
     reporterId = id;
-    batchSeq = 0;
-    coveredUntil = now;
-    coveredAtMonotonic = monotonic;
+    flushes = 0;
+    parts = 0;
+    isGivenUp = false;
+    coveredUntil = at;
+    coveredAtMonotonic = atMonotonic;
+  }
+
+  async function send(sending: Sending): Promise<void> {
+    unsent = sending;
+    const session = await store.apply(sending.batch);
+    unsent = null;
+    coveredUntil = sending.batch.coversUntil;
+    coveredAtMonotonic = sending.coveredAtMonotonic;
+    if (session === "ended") isGivenUp = true;
   }
 
   async function flushOnce(): Promise<void> {
     // A command on the host verifies nothing. A session of its own would end that of the server beside it.
     if (!started) return;
-    if (unsent === null) {
-      const now = time.now();
-      const monotonic = clock.monotonic();
-      // Time that only the wall clock claims to have passed was not watched by anybody.
-      const ahead = now - coveredUntil > monotonic - coveredAtMonotonic + JUMP_TOLERANCE_MS;
-      // And a false future that was ended must not keep the watch waiting until it comes.
-      const jumped = ahead || now < coveredUntil - JUMP_TOLERANCE_MS;
-      const until = jumped ? coveredUntil : Math.max(now, coveredUntil);
-      const taken = [...full, ...pending.values()];
-      for (const key of taken) key.sealed = true;
-      pending = new Map();
-      full = [];
-      batchSeq += 1;
-      unsent = toBatch(taken, reporterId, batchSeq, coveredUntil, until, kept);
-      unsentAtMonotonic = monotonic;
-      const session = await store.apply(unsent);
-      unsent = null;
-      coveredUntil = until;
-      coveredAtMonotonic = monotonic;
-      if (jumped) await store.stopReporter(reporterId);
-      if (jumped || session === "ended") await startSession();
-      return;
-    }
     // A batch whose fate is unknown goes again under its own number, before anything newer.
-    const session = await store.apply(unsent);
-    coveredUntil = unsent.coversUntil;
-    coveredAtMonotonic = unsentAtMonotonic;
-    unsent = null;
-    if (session === "ended") await startSession();
-    await flushOnce();
+    if (unsent !== null) await send(unsent);
+    const now = time.now();
+    const monotonic = clock.monotonic();
+    // Time that only the wall clock claims to have passed was not watched by anybody.
+    const ahead = now - coveredUntil > monotonic - coveredAtMonotonic + JUMP_TOLERANCE_MS;
+    // And a false future that was ended must not keep the watch waiting until it comes.
+    const jumped = ahead || now < coveredUntil - JUMP_TOLERANCE_MS;
+    const until = jumped ? coveredUntil : Math.max(now, coveredUntil);
+    for (const key of pending.values()) key.sealed = true;
+    backlog.addAll(pending);
+    pending = new Map();
+    for (const { isLast, callers, usage } of backlog.portions()) {
+      flushes += isLast ? 1 : 0;
+      parts = isLast ? 0 : parts + 1;
+      const batchSeq = flushes * BATCHES_PER_FLUSH + parts;
+      const coversUntil = isLast ? until : coveredUntil;
+      const batch = { reporterId, batchSeq, coversFrom: coveredUntil, coversUntil, callers, usage };
+      await send({ batch, coveredAtMonotonic: isLast ? monotonic : coveredAtMonotonic });
+    }
+    if (jumped) await store.stopReporter(reporterId);
+    // From when all was told, and not before: a session must not claim to have told what is still to be sent.
+    if (jumped || isGivenUp) await startSession(now, monotonic);
   }
 
   /** All who ask while one is under way share the next: it takes what was counted up to now. */
@@ -169,11 +174,14 @@ export function createRecorder(
       return key;
     },
     pendingOf: (keyId) => {
-      const held = [...full, ...pending.values()].filter((key) => key.keyId === keyId);
-      const counted = held.flatMap(({ named, unnamed }) => [...named.values(), ...unnamed.values()]);
+      const open = pending.get(keyId);
       return [
-        ...(unsent?.callers.filter((row) => row.keyId === keyId) ?? []),
-        ...counted.map(({ id, lastAt }) => ({ caller: id, lastSeenAt: lastAt })),
+        ...(unsent?.batch.callers.filter((row) => row.keyId === keyId) ?? []),
+        ...[
+          ...backlog.callersOf(keyId),
+          ...(open?.named.values() ?? []),
+          ...(open?.unnamed.values() ?? []),
+        ].map(({ id, lastAt }) => ({ caller: id, lastSeenAt: lastAt })),
       ];
     },
     flush: async () => {
@@ -184,9 +192,10 @@ export function createRecorder(
       }
     },
     lagSeconds: () => (started ? (clock.monotonic() - coveredAtMonotonic) / 1000 : 0),
+    session: () => (started ? reporterId : null),
     flushedAt: () => (started ? coveredUntil : null),
     start: async () => {
-      await startSession();
+      await startSession(time.now(), clock.monotonic());
       started = true;
     },
     stop: async () => {
@@ -247,49 +256,4 @@ function meet(key: PendingKey, sighting: CallerSighting, now: Instant, kept: Add
   if (caller.name === null) key.unnamed.set(id, caller);
   else key.named.set(caller.name, caller);
   return caller;
-}
-
-function toBatch(
-  taken: readonly PendingKey[],
-  reporterId: ReporterId,
-  batchSeq: number,
-  coversFrom: Instant,
-  coversUntil: Instant,
-  kept: AddressKept,
-): UsageBatch {
-  const callers: CallerRow[] = [];
-  const usage: UsageRow[] = [];
-  for (const key of taken) {
-    const totals = new Array<number>(CODES).fill(0);
-    for (const caller of [...key.named.values(), ...key.unnamed.values()]) {
-      callers.push(toRow(key.keyId, caller, kept));
-      for (let code = 0; code < CODES; code += 1)
-        totals[code] = (totals[code] ?? 0) + (caller.counts[code] ?? 0);
-    }
-    for (const [index, code] of VERDICT_CODES.entries()) {
-      const total = totals[index] ?? 0;
-      if (total > 0) usage.push({ keyId: key.keyId, minute: key.minute, code, count: total });
-    }
-  }
-  return { reporterId, batchSeq, coversFrom, coversUntil, callers, usage };
-}
-
-function toRow(keyId: KeyId, caller: PendingCaller, kept: AddressKept): CallerRow {
-  const counts: Partial<Record<VerdictCode, number>> = {};
-  for (const [index, code] of VERDICT_CODES.entries()) {
-    const seen = caller.counts[index] ?? 0;
-    if (seen > 0) counts[code] = seen;
-  }
-  return {
-    keyId,
-    caller: caller.id,
-    name: caller.name,
-    address: keptAddress(caller.address, kept),
-    agent: keptAgent(caller.agent),
-    firstSeenAt: caller.firstAt,
-    lastSeenAt: caller.lastAt,
-    firstValidAt: caller.firstValidAt,
-    lastValidAt: caller.lastValidAt,
-    counts,
-  };
 }

@@ -14,9 +14,9 @@ interface Process {
 let here: Process;
 let there: Process;
 
-async function join(name: string, beside?: World): Promise<Process> {
+async function join(name: string, beside?: World, boundedSeconds = 10): Promise<Process> {
   const line = newLine();
-  const options = { through: over(line), process: name };
+  const options = { through: over(line), process: name, settings: { boundedSeconds } };
   const world = await startWorld(
     beside === undefined ? options : { ...options, folder: beside.folder, clock: beside.clock },
   );
@@ -139,6 +139,45 @@ describe("R12: waiting for all", () => {
     await rounds();
     expect(outcome()).toEqual({ everywhere: true, silent: [] });
     await again.world.leave();
+  });
+});
+
+describe("R12: processes that do not go together", () => {
+  test("of one name are both waited for, from the first report of the one whose place was taken", async () => {
+    const twin = await join("there", here.world);
+    await twin.world.follow();
+    await pass(SECOND);
+    await follow(there);
+    await follow(twin);
+    const outcome = await changed(["static"]);
+    await pass(50);
+    await follow(twin);
+    await rounds();
+    expect(outcome()).toBe("waiting");
+    await follow(there);
+    await rounds();
+    expect(outcome()).toEqual({ everywhere: true, silent: [] });
+    await twin.world.leave();
+  });
+
+  test("of different ceilings are waited for by that of the silent one, whoever answers", async () => {
+    const lax = await join("lax", here.world, 45);
+    const { secret } = await here.world.keyWith({ scopes: ["a:b"] }, { freshness: "bounded" });
+    await lax.world.follow();
+    expect(await lax.world.judged(secret)).toBe("valid");
+    lax.line.away = true;
+    const outcome = await changed(["bounded"]);
+    await pass(10_001);
+    await follow(there);
+    await pass(34_998);
+    await follow(there);
+    expect(outcome()).toBe("waiting");
+    expect(await here.world.judged(secret)).toBe("valid");
+    await pass(2);
+    expect(outcome()).toEqual({ everywhere: true, silent: ["lax"] });
+    expect(await lax.world.judged(secret)).toBe("stale");
+    lax.line.away = false;
+    await lax.world.leave();
   });
 });
 

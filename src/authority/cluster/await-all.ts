@@ -24,6 +24,8 @@ export function freshnessOfKey(key: Key, owner: Owner): Freshness {
  * `wait=all`: resolves when every process has applied the entry, or the ceiling of the keys it is about has passed since
  * it was durable. With `static` keys among them there is no ceiling: then whoever is silent after 15 s is named.
  *
+ * The ceiling is that of the silent processes: each was given its own, and one that differs must not be contradicted.
+ *
  * `affected` is what the keys ask for now. A process that is silent may not have heard yet that they ask for more than
  * before, so what it last knew counts as well.
  */
@@ -32,7 +34,7 @@ export async function awaitAll(
   seq: number,
   affected: readonly Freshness[],
 ): Promise<Propagation> {
-  const { clock, settings } = authority;
+  const { clock } = authority;
   // The entry is durable by now, so a ceiling that is counted from here ends late, if anything.
   const since = clock.monotonic();
   const beforeThat = createUnheard(authority);
@@ -42,7 +44,8 @@ export async function awaitAll(
     if (silent?.length === 0) return { everywhere: true, silent: [] };
     const waited = clock.monotonic() - since;
     const known = silent === null ? STATIC : await beforeThat(silent);
-    const ceiling = ceilingOf(weakest([...affected, ...known]), settings.boundedSeconds);
+    const boundedSeconds = Math.max(0, ...(silent ?? []).map((one) => one.boundedSeconds));
+    const ceiling = ceilingOf(weakest([...affected, ...known]), boundedSeconds);
     const names = silent?.map(({ name }) => name) ?? [authority.process.name];
     if (ceiling !== null && waited > ceiling) return { everywhere: true, silent: names };
     if (ceiling === null && waited > LONGEST_WAIT_MS) return { everywhere: false, silent: names };

@@ -79,6 +79,22 @@ test("the process that answers lives, however long ago it last told so", async (
   expect(await names()).toEqual(["here", "there"]);
 });
 
+test("of two with one name the dead one goes, and the living one stays", async () => {
+  await here.pass(MINUTE + 1);
+  const twin = await startWorld({ process: "there", folder: here.folder, clock: here.clock });
+  const member = createMembership(twin.authority);
+  await member.join();
+  // The first one is back beside it, and dies.
+  await lives.report();
+  await here.pass(MINUTE + 1);
+  await member.report();
+  await forget("there");
+  const left = (await here.authority.storage.cluster.processes()).filter(({ name }) => name === "there");
+  expect(left.map(({ id }) => id)).toEqual([twin.authority.process.id]);
+  expect((await refusalOf(forget("there"))).code).toBe("process_alive");
+  await twin.leave();
+});
+
 test("a name that is not on the list is not found, in another case neither", async () => {
   await here.pass(2 * MINUTE);
   for (const name of ["nobody", "There", "the", ""])
@@ -122,7 +138,7 @@ test("a process that starts under the name while the old one is being forgotten 
 
 test("nothing is forgotten by a change that is refused before it begins", async () => {
   await here.pass(2 * MINUTE);
-  here.authority.health.stopWriting(new Error("the disk"));
+  here.authority.health.stopWriting("disk", new Error("the disk"));
   expect((await refusalOf(forget("there"))).code).toBe("storage_unavailable");
   expect(await names()).toEqual(["here", "there"]);
 });

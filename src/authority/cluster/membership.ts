@@ -29,23 +29,36 @@ export function reportOf(
   };
 }
 
-export function createMembership(authority: Authority): Membership {
-  const { clock, follower, process, recorder, storage, time } = authority;
+/** `onNamesake` is told once of a living process that is called the same, for the log. */
+export function createMembership(authority: Authority, onNamesake: () => void = () => undefined): Membership {
+  const { clock, follower, neighbours, process, recorder, settings, storage, time } = authority;
+  const { boundedSeconds } = settings;
   let toldSeq = -1;
   let toldAt = Number.NEGATIVE_INFINITY;
+  let lookedAt = Number.NEGATIVE_INFINITY;
   let hasLeft = false;
   let soon: Promise<void> | null = null;
+  let toldOfNamesake = false;
 
   const reportNow = () => reportOf({ follower, recorder }, time.now());
-
-  const join = () => storage.cluster.join({ ...process, ...reportNow() });
 
   async function tell(): Promise<void> {
     const report = reportNow();
     toldAt = clock.monotonic();
-    // Another process took the name, or the list was emptied: this one serves all the same.
-    if (!(await storage.cluster.report(process.id, report)) && !hasLeft) await join();
+    // Another process took the name, or the list was emptied: this one serves all the same. Both must be waited for.
+    if (!(await storage.cluster.report(process.id, report)) && !hasLeft)
+      await storage.cluster.rejoin({ ...process, boundedSeconds, ...report });
     toldSeq = report.appliedSeq;
+  }
+
+  async function lookAround(): Promise<void> {
+    const now = clock.monotonic();
+    if (now - lookedAt < LIFE_MS) return;
+    lookedAt = now;
+    neighbours.note(await storage.cluster.processes(), time.now());
+    if (!neighbours.disagreement().hasNamesake || toldOfNamesake) return;
+    toldOfNamesake = true;
+    onNamesake();
   }
 
   async function tellLater(ms: number): Promise<void> {
@@ -55,13 +68,16 @@ export function createMembership(authority: Authority): Membership {
   }
 
   return {
-    join,
+    join: () => storage.cluster.join({ ...process, boundedSeconds, ...reportNow() }),
     report: async () => {
       // Somebody who had news on the way out must not put the process back on the list.
       if (hasLeft) return;
       const since = clock.monotonic() - toldAt;
       const isNews = follower.appliedSeq() !== toldSeq;
-      if (since >= LIFE_MS || (isNews && since >= NEWS_MS)) return tell();
+      if (since >= LIFE_MS || (isNews && since >= NEWS_MS)) {
+        await tell();
+        return lookAround();
+      }
       // Later, not with the next round: whoever waits for this process waits for as long.
       if (isNews) soon ??= tellLater(NEWS_MS - since);
       await soon;

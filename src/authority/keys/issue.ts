@@ -1,5 +1,4 @@
 import { exceeding, type OwnRights, type Rights } from "../access/rights.ts";
-import { gatherReports } from "../callers/gather-reports.ts";
 import { Refusal } from "../errors.ts";
 import type { Freshness } from "../freshness.ts";
 import { type AccountId, type LineageId, newId } from "../ids.ts";
@@ -112,18 +111,20 @@ export async function replaceSecretOf(change: Change, key: Key, owner: Owner): P
   if (key.revokedAt !== null || owner.deletedAt !== null) {
     throw new Refusal("key_revoked", "The key is revoked; nothing leaves that state. Issue a new key.");
   }
-  // What was counted but not stored yet is a use as well, whichever process counted it.
-  if (!(await gatherReports(change.authority))) {
-    throw new Refusal(
-      "storage_unavailable",
-      "Another process has not told yet which keys it saw, so it is not known whether this one was used. Try again in a minute.",
-    );
-  }
+  // In this order: what is stored in between is found in the store.
+  const isPending = change.authority.recorder.pendingOf(key.id).length > 0;
   const use = (await change.authority.storage.evidence.useOf([key.id])).get(key.id);
-  if (use?.lastSeenAt != null) {
+  if (isPending || use?.lastSeenAt != null) {
     throw new Refusal(
       "already_in_use",
       "The key's secret has been used, so it can't be replaced. Rotate the key instead.",
+    );
+  }
+  // What another process has counted and not stored yet is a use as well.
+  if (!change.allHaveTold()) {
+    throw new Refusal(
+      "storage_unavailable",
+      "Another process has not told yet which keys it saw, so it is not known whether this one was used. Try again; a process that has died is waited for until its last report is 3 minutes old.",
     );
   }
   if (change.actor.kind === "key") assertIssuable(change.issuer(), rightsOf(key, owner), spanOf(key));

@@ -1,6 +1,6 @@
 import { compileBlocks } from "../access/addresses.ts";
 import type { OwnRights } from "../access/rights.ts";
-import type { PendingKey } from "../callers/recorder.ts";
+import type { PendingKey } from "../callers/backlog.ts";
 import { type Freshness, freshnessOf } from "../freshness.ts";
 import type { AccountId, KeyId, LineageId } from "../ids.ts";
 import type { Instant } from "../time.ts";

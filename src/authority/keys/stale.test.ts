@@ -9,6 +9,7 @@ import {
   type World,
 } from "../../../test/support/authority.ts";
 import { type Line, newLine, over } from "../../../test/support/cut-off.ts";
+import { Refusal } from "../errors.ts";
 import { FRESHNESS, type Freshness } from "../freshness.ts";
 import { OPERATIONS } from "../operations.ts";
 import type { Storage } from "../storage.ts";
@@ -227,6 +228,23 @@ describe("an answer from an entry on", () => {
 });
 
 describe("R14: a database that was put back in the midst of it", () => {
+  test("is asked for no key as it was before what was applied, so it gives none away until a look notices", async () => {
+    const asked: (number | undefined)[] = [];
+    const through = (storage: Storage): Storage => ({
+      ...storage,
+      match: (_, atLeast) => {
+        asked.push(atLeast);
+        return Promise.reject(new Refusal("storage_unavailable", "The log ends before that."));
+      },
+    });
+    const another = await startWorld({ through });
+    const { secret } = await another.keyWith({ scopes: ["a:b"] }, { freshness: "static" });
+    expect(await another.judged(secret)).toBe("stale");
+    expect(asked).toEqual([another.authority.follower.appliedSeq()]);
+    expect(asked[0]).toBeGreaterThan(0);
+    await another.close();
+  });
+
   test("brings no revoked key back: what is not remembered is stale, and static keys go by what was known", async () => {
     let putBack = false;
     const through = (storage: Storage): Storage => ({

@@ -50,7 +50,7 @@ export interface Verifier {
 export interface VerifierOptions {
   readonly storage: Pick<Storage, "match" | "digestsOf">;
   readonly recorder: Recorder;
-  readonly follower: Pick<Follower, "allows" | "catchUp" | "history">;
+  readonly follower: Pick<Follower, "allows" | "appliedSeq" | "catchUp" | "history">;
   readonly brownouts: Pick<BrownoutCounts, "hit" | "isSpent">;
   readonly time: Timekeeper;
   readonly format: SecretFormat;
@@ -99,8 +99,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   function fromStore(digest: string, asked: Asked): Verdict | Promise<Verdict> {
     const since = generation;
     const found = (matched: Matched | null): Verdict => {
-      // R14: a database that was put back would bring revoked keys back to life.
-      if (follower.history() === "broken") return STALE;
+      // R14: a database that was put back, or was left for another, would bring revoked keys back to life.
+      if (follower.history() !== "whole") return STALE;
       if (matched === null) return UNKNOWN;
       const known = memory.put(digest, matched);
       // Something changed while the store was asked: good for this answer, not for the next.
@@ -114,7 +114,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   function askStore(digest: string): ReturnType<VerifierOptions["storage"]["match"]> {
     try {
-      return storage.match(digest);
+      // R14: were the database an older one by now, a look would notice only later.
+      return storage.match(digest, follower.appliedSeq());
     } catch (error) {
       return Promise.reject(error);
     }

@@ -332,6 +332,55 @@ describe("whom the evidence waits for", () => {
   });
 });
 
+describe("another process tells of a use of the old key while the evidence is read", () => {
+  test("R16: and nothing is adopted or completed: no time counts as watched in which its callers are not known", async () => {
+    let meanwhile: (() => Promise<void>) | null = null;
+    await world.close();
+    world = await startWorld({
+      process: "one",
+      through: (storage) => ({
+        ...storage,
+        evidence: {
+          ...storage.evidence,
+          callersOf: async (key) => {
+            const callers = await storage.evidence.callersOf(key);
+            await meanwhile?.();
+            return callers;
+          },
+        },
+      }),
+    });
+    const other = await startWorld({ folder: world.folder, clock: world.clock, process: "other" });
+    old = await world.keyWith({ scopes: ["invoices:*"] });
+    const step = () => world.as(SYSTEM, OPERATIONS.advanceRotation, { id: rotated.rotation.id });
+    await startKnown();
+    useNew();
+    await world.authority.recorder.flush();
+    expect(await step()).toBe("start_adopting");
+
+    await world.pass(MINUTE);
+    expect(other.verify(old.secret, { name: "late" })).toBe("valid");
+    meanwhile = () => other.authority.recorder.flush();
+    expect(await step()).toBeNull();
+    meanwhile = null;
+    expect(await statuses()).toEqual([
+      ["api", "moved"],
+      ["late", "still_on_old"],
+    ]);
+
+    // The same where it was adopted, and is to be completed.
+    await other.follow();
+    expect(other.verify(rotated.secret, { name: "late" })).toBe("valid");
+    await world.pass(MINUTE);
+    await other.authority.recorder.flush();
+    expect(await step()).toBe("adopt");
+    expect(other.verify(old.secret, { name: "later" })).toBe("valid");
+    meanwhile = () => other.authority.recorder.flush();
+    expect(await step()).toBe("unadopt");
+    await other.leave();
+  });
+});
+
 describe("a process killed in the middle of gathering evidence", () => {
   test("quiet starts anew, and nothing is invented: what was only in memory is gone, what was stored is there", async () => {
     await startKnown({ ...QUICK, completion: "manual" });

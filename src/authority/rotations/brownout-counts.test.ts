@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { times } from "../../../test/support/counts.ts";
 import { sampleBrownout } from "../../../test/support/samples.ts";
+import { Refusal } from "../errors.ts";
 import type { BrownoutHit, ClusterStore } from "../storage.ts";
 import { createBrownoutCounts } from "./brownout-counts.ts";
 
@@ -119,6 +120,34 @@ describe("telling the other processes", () => {
     await settled();
     expect(refusals()).toBe(5);
     expect(counts.tallyOf(wide.id)?.refusals).toBe(5);
+  });
+
+  test("of which nobody knows whether it was counted is not repeated: none is counted twice, and the count at hand stands", async () => {
+    let fault: Refusal | null = null;
+    const { store, refusals } = createTally(undefined, async () => {
+      if (fault !== null) throw fault;
+    });
+    const counts = createBrownoutCounts(store);
+    fault = new Refusal("outcome_unknown", "The answer to the commit was lost.");
+    counts.hit(wide, "cron");
+    await settled();
+    fault = null;
+    counts.hit(wide, "cron");
+    await settled();
+    expect([refusals(), counts.tallyOf(wide.id)?.refusals]).toEqual([2, 2]);
+
+    // Where it was not counted after all, what this process knows is still true.
+    const missed = createTally(async () => {
+      if (fault !== null) throw fault;
+    });
+    const other = createBrownoutCounts(missed.store);
+    fault = new Refusal("outcome_unknown", "The answer to the commit was lost.");
+    other.hit(wide, "cron");
+    await settled();
+    fault = null;
+    other.hit(wide, "cron");
+    await settled();
+    expect([missed.refusals(), other.tallyOf(wide.id)?.refusals]).toEqual([1, 2]);
   });
 
   test("R16: counts every refusal of every process once, in whatever order reports and answers come, and never takes one back", async () => {

@@ -1,3 +1,4 @@
+import { Refusal } from "../errors.ts";
 import type { BrownoutId } from "../ids.ts";
 import type { BrownoutHit, ClusterStore } from "../storage.ts";
 import type { Brownout } from "./brownout.ts";
@@ -56,13 +57,16 @@ export function createBrownoutCounts(cluster: Pick<ClusterStore, "countBrownout"
         [...hits].map(([caller, refusals]) => ({ caller, refusals })),
       );
     } catch (error) {
+      // What may have been counted must not be told again. This process' own count stands, whatever became of it.
+      if (error instanceof Refusal && error.code === "outcome_unknown") throw error;
       for (const [caller, refusals] of hits)
         count.unsent.set(caller, (count.unsent.get(caller) ?? 0) + refusals);
       throw error;
     }
     const sent = all.reduce((sum, { refusals }) => sum + refusals, 0);
     const since = [...count.unsent.values()].reduce((sum, refusals) => sum + refusals, 0);
-    count.refusals = sent + since;
+    // What the store has missed was refused all the same.
+    count.refusals = Math.max(count.refusals, sent + since);
     for (const { caller } of all) count.callers.add(caller);
   }
 

@@ -7,6 +7,7 @@ import type { Reader } from "../storage.ts";
 import type { Instant } from "../time.ts";
 import { type Assessment, assess, type Evidence } from "./evidence.ts";
 import type { Rotation } from "./rotation.ts";
+import type { Watched } from "./watch.ts";
 
 export async function findRotation(
   tx: Pick<Reader, "rotations">,
@@ -18,18 +19,23 @@ export async function findRotation(
   return rotation;
 }
 
-/** All that was stored of the use of both keys. Whoever must see the last second flushes first. */
+/**
+ * All that was stored of the use of both keys. Whoever must see the last second flushes first. `known` is what an earlier
+ * question about the watch was answered.
+ */
 export async function gatherEvidence(
   authority: Authority,
   tx: Pick<Reader, "rotations">,
   rotation: Rotation,
+  known: Watched | null = null,
 ): Promise<Evidence> {
   const { evidence } = authority.storage;
-  const [oldCallers, successorCallers, uses, watched, dismissals] = [
+  // Before the callers: a report that comes in between must not say that time was watched in which its callers are missing.
+  const watched = known ?? (await evidence.watched());
+  const [oldCallers, successorCallers, uses, dismissals] = [
     await evidence.callersOf(rotation.oldKeyId),
     await evidence.callersOf(rotation.successorKeyId),
     await evidence.useOf([rotation.successorKeyId]),
-    await evidence.watched(),
     await tx.rotations.dismissals(rotation.id),
   ];
   return {
@@ -54,8 +60,9 @@ export async function judgeRotation(
   tx: Pick<Reader, "rotations" | "keys">,
   rotation: Rotation,
   now: Instant,
+  known: Watched | null = null,
 ): Promise<Judged> {
-  const evidence = await gatherEvidence(authority, tx, rotation);
+  const evidence = await gatherEvidence(authority, tx, rotation, known);
   const { key, owner } = await findKey(tx, rotation.accountId, rotation.successorKeyId);
   const successorActive = stateOf(key, owner, now) === "active" && owner.disabledAt === null;
   return { evidence, assessment: assess(rotation, evidence, successorActive, now) };

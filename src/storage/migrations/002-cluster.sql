@@ -10,9 +10,10 @@ update reporters set ended_at = coalesce(
 
 create table processes (
   id text primary key,
-  name text not null unique,
+  name text not null,
   version text not null,
   started_at bigint not null,
+  bounded_seconds bigint not null,
   applied_seq bigint not null,
   staleness_ms bigint,
   flushed_at bigint,

@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { SECOND, startWorld, type World } from "../../../test/support/authority.ts";
+import { newId } from "../ids.ts";
+import { OPERATIONS } from "../operations.ts";
+import type { Storage } from "../storage.ts";
+import { createMembership, type Membership } from "./membership.ts";
+import { createDatabaseWatch } from "./watch-database.ts";
+
+let identity: string;
+const through = (storage: Storage): Storage => ({ ...storage, identity: async () => identity });
+
+let one: World;
+let other: World;
+let members: readonly [Membership, Membership];
+let watch: () => Promise<void>;
+beforeEach(async () => {
+  identity = "the first";
+  one = await startWorld({ process: "one", through });
+  other = await startWorld({ folder: one.folder, clock: one.clock, process: "other", through });
+  members = [createMembership(one.authority), createMembership(other.authority)];
+  for (const member of members) await member.join();
+  watch = createDatabaseWatch(one.authority);
+});
+afterEach(async () => {
+  await other.leave();
+  await one.close();
+});
+
+/** The databases that were noted. */
+async function noted(): Promise<readonly unknown[]> {
+  const entries = await one.entries();
+  return entries
+    .filter(({ operation }) => operation === "database.note")
+    .map(({ subjects }) => subjects[0]?.after?.identity);
+}
+
+/** A second goes by, and the other process tells how far it is. */
+async function otherReports(): Promise<void> {
+  one.clock.pass(SECOND);
+  await members[1].report();
+}
+
+/** What another process has seen, and this log does not have. */
+async function otherIsAhead(): Promise<void> {
+  const { process, storage } = other.authority;
+  const { seq } = await storage.read.audit.head();
+  const report = { appliedSeq: seq + 1, stalenessMs: 0, flushedAt: null, at: one.clock.wall() };
+  await storage.cluster.report(process.id, report);
+}
+
+const SILENT = "other may have applied entries that it lacks: not heard of since";
+
+describe("R14: a database that took the place of another", () => {
+  test("the first of all is noted at once: there is none that it could lack something of", async () => {
+    await watch();
+    expect(await noted()).toEqual(["the first"]);
+    await watch();
+    expect(await noted()).toEqual(["the first"]);
+  });
+
+  test("is noted only once every process on its list has reported to it: the list itself is as old as the database", async () => {
+    await watch();
+    identity = "the second";
+    for (let looks = 0; looks < 3; looks += 1) {
+      const look = watch();
+      if (looks > 0) await expect(look).rejects.toThrow(SILENT);
+      else await look;
+      one.clock.pass(2 * SECOND);
+      await members[0].report();
+    }
+    expect(one.authority.neighbours.doubted()).toContain("keyturn cluster forget");
+    expect(await noted()).toEqual(["the first"]);
+    await otherReports();
+    await watch();
+    expect(await noted()).toEqual(["the first", "the second"]);
+    expect(one.authority.neighbours.doubted()).toBeNull();
+  });
+
+  test("is not noted where one that reports has applied what it lacks", async () => {
+    await watch();
+    identity = "the second";
+    await watch();
+    one.clock.pass(SECOND);
+    await otherIsAhead();
+    await expect(watch()).rejects.toThrow("lacks entries that other applied");
+    expect(one.authority.neighbours.doubted()).toContain("lacks entries that other applied");
+    expect(await noted()).toEqual(["the first"]);
+  });
+
+  const gone: Readonly<Record<string, () => Promise<unknown>>> = {
+    "has left": () => members[1].leave(),
+    "was forgotten": () => one.do(OPERATIONS.forgetProcess, { name: "other" }),
+    "has a successor of its name": () =>
+      one.authority.storage.cluster.join({
+        ...other.authority.process,
+        ...{ id: newId("prc"), boundedSeconds: 10, appliedSeq: 0, stalenessMs: 0, flushedAt: null },
+        at: one.clock.wall(),
+      }),
+  };
+  test.each(Object.entries(gone))("waits for no process that %s", async (_, goes) => {
+    await watch();
+    identity = "the second";
+    await watch();
+    one.clock.pass(61 * SECOND);
+    await members[0].report();
+    await expect(watch()).rejects.toThrow(SILENT);
+    await goes();
+    await watch();
+    expect(await noted()).toEqual(["the first", "the second"]);
+    expect(one.authority.neighbours.doubted()).toBeNull();
+  });
+
+  test("is looked at anew when it is another again, and forgotten when the noted one is back", async () => {
+    await watch();
+    for (identity of ["the second", "the third"]) await watch();
+    await expect(watch()).rejects.toThrow(SILENT);
+    identity = "the first";
+    await watch();
+    expect(one.authority.neighbours.doubted()).toBeNull();
+    await otherReports();
+    identity = "the third";
+    await watch();
+    await expect(watch()).rejects.toThrow(SILENT);
+    expect(await noted()).toEqual(["the first"]);
+  });
+});
