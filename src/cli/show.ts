@@ -142,7 +142,7 @@ export function rotationTable(rotations: readonly Rotation[], now: number): stri
       stateText(one),
       dueText(one, now),
       movedText(one),
-      one.safe_to_complete ? "yes" : "no",
+      safeText(one),
       one.old_key_id,
       one.successor_key_id,
     ]),
@@ -160,6 +160,12 @@ export function dueText(rotation: Rotation, now: number): string {
   if (rotation.undo_until !== null)
     return `can be rolled back until ${rotation.undo_until}, ends ${left(rotation.undo_until)}`;
   return rotation.overdue ? `was due ${rotation.due_at}` : `due ${left(rotation.due_at)}`;
+}
+
+/** A question for as long as both keys are good. */
+function safeText(rotation: Rotation): string {
+  if (rotation.ended_at !== null || rotation.undo_until !== null) return "-";
+  return rotation.safe_to_complete ? "yes" : "no";
 }
 
 function movedText(rotation: Rotation): string {
