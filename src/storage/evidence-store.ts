@@ -1,6 +1,7 @@
 import { type Kysely, sql } from "kysely";
 import { z } from "zod";
 import type { Caller } from "../authority/callers/caller.ts";
+import { furtherSession } from "../authority/callers/recorder.ts";
 import type { KeyId, ReporterId } from "../authority/ids.ts";
 import { VERDICT_CODES, type VerdictCode } from "../authority/keys/verdict.ts";
 import { type Watched, watchedIn } from "../authority/rotations/watch.ts";
@@ -21,7 +22,7 @@ const HOUR = 60 * MINUTE;
 /** Usage and callers. Writes pass `transact`; `reader` sees only what is committed. */
 export function evidenceStoreOver(transact: Transact<EvidenceWriter>, reader: Db): EvidenceStore {
   return {
-    startReporter: (id, process, at) => transact((tx) => tx.startReporter(id, process, at)),
+    startReporter: (id, process, at, goneOn) => transact((tx) => tx.startReporter(id, process, at, goneOn)),
     endLostReporters: (before, at) => transact((tx) => tx.endLostReporters(before, at)),
     stopReporter: (id) => transact((tx) => tx.stopReporter(id)),
     apply: (batch) => transact((tx) => tx.apply(batch)),
@@ -41,13 +42,27 @@ export type EvidenceWriter = Pick<
 >;
 
 export function evidenceWriterOver(db: Db, engine: Engine): EvidenceWriter {
+  const stopReporter: EvidenceWriter["stopReporter"] = async (id) =>
+    void (await db
+      .updateTable("reporters")
+      .set({ ended: "clean" })
+      .where("id", "=", id)
+      .where("ended", "is", null)
+      .execute());
   return {
-    startReporter: async (id, process, at) => {
+    startReporter: async (id, process, at, goneOn = null) => {
+      if (goneOn !== null) await stopReporter(goneOn);
       const gone = { ended: "unclean", ended_at: at };
+      const further = furtherSession(process, "");
       await db
         .updateTable("reporters")
         .set(gone)
-        .where("process", "=", process)
+        .where((is) =>
+          is.or([
+            is("process", "=", process),
+            is(sql<string>`substr(process, 1, ${[...further].length})`, "=", further),
+          ]),
+        )
         .where("ended", "is", null)
         .execute();
       // Those of a backup: what was seen between it and now, nobody has told.
@@ -69,13 +84,7 @@ export function evidenceWriterOver(db: Db, engine: Engine): EvidenceWriter {
         .where("covers_until", "<", before)
         .where("ended", "is", null)
         .execute()),
-    stopReporter: async (id) =>
-      void (await db
-        .updateTable("reporters")
-        .set({ ended: "clean" })
-        .where("id", "=", id)
-        .where("ended", "is", null)
-        .execute()),
+    stopReporter,
     apply: flushOver(db, engine),
     dropBefore: async (cut) => {
       await db
@@ -212,9 +221,11 @@ async function livingIn(db: Db): Promise<readonly LivingReporter[]> {
 const LONGEST_WATCH_MS = 400 * 24 * HOUR;
 
 async function watchedOver(db: Db): Promise<Watched> {
+  // Of those that live first: a session of a clock that was years ahead must not make them all seem long ago.
   const newest = await db
     .selectFrom("reporters")
     .select("covers_until")
+    .orderBy(sql`case when ended is null then 0 else 1 end`)
     .orderBy("covers_until", "desc")
     .limit(1)
     .executeTakeFirst();
@@ -222,7 +233,9 @@ async function watchedOver(db: Db): Promise<Watched> {
   const recent = db
     .selectFrom("reporters")
     .select(["covers_from as from", "covers_until as until", "ended", "ended_at as endedAt"])
-    .where("covers_until", ">=", newest.covers_until - LONGEST_WATCH_MS);
+    .where((is) =>
+      is.or([is("ended", "is", null), is("covers_until", ">=", newest.covers_until - LONGEST_WATCH_MS)]),
+    );
   // Of any number that were lost the one that was given up last says it all, and nothing before that is watched.
   const lost = await recent
     .where("ended", "=", "unclean")

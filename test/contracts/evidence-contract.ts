@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { MOST_CALLERS_PER_KEY, OVERFLOW } from "../../src/authority/callers/caller.ts";
+import { furtherSession } from "../../src/authority/callers/recorder.ts";
 import { type KeyId, newId, type ReporterId } from "../../src/authority/ids.ts";
 import { VERDICT_CODES } from "../../src/authority/keys/verdict.ts";
+import { watchedSince } from "../../src/authority/rotations/evidence.ts";
 import { type ReporterSession, watchedIn } from "../../src/authority/rotations/watch.ts";
 import type { CallerRow, EvidenceStore, Storage, UsageBatch, UsageRow } from "../../src/authority/storage.ts";
 import { DAY, HOUR, MINUTE, START } from "../support/authority.ts";
@@ -491,6 +493,57 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         sessions.push({ from: START + 100, until: START + 120, ended: null, endedAt: null });
         expect(await evidence.watched()).toEqual(watchedIn(sessions));
         expect(await evidence.living()).toEqual([{ id: living, batchSeq: 1 }]);
+      }));
+
+    test("R16: goes on where a session goes on from another: that one ends cleanly as this one begins, others uncleanly", () =>
+      fresh(async (start) => {
+        const first = await start(START);
+        await covers(first, 1, START + 10);
+        const second = newId("rep");
+        await evidence.startReporter(second, "test", START + 500, first);
+        await covers(second, 1, START + 510);
+        expect(await evidence.watched()).toEqual({
+          watches: [
+            { from: START, until: START + 10 },
+            { from: START + 500, until: START + 510 },
+          ],
+          restartedAt: null,
+          watermark: START + 510,
+        });
+        await evidence.startReporter(newId("rep"), "test", START + 600, first);
+        expect((await evidence.watched()).restartedAt).toBe(START + 600);
+      }));
+
+    test("R16: waits for no session of a process that has started anew, under whatever name that one went on", () =>
+      fresh(async (start) => {
+        for (const process of ["test", "test 2"])
+          await evidence.startReporter(newId("rep"), furtherSession(process, newId("rep")), START);
+        const { length } = await evidence.living();
+        expect(length).toBe(2);
+        const again = await start(START + 10);
+        const living = await evidence.living();
+        expect(living).toHaveLength(2);
+        expect(living.map(({ id }) => id)).toContain(again);
+      }));
+
+    test("R16: is not hidden by a session of a clock that was years ahead, ended or living", () =>
+      fresh(async (start) => {
+        const before = await start(START);
+        await covers(before, 1, START + HOUR);
+        await evidence.stopReporter(before);
+        const ahead = await start(START + 500 * DAY);
+        await covers(ahead, 1, START + 501 * DAY);
+        const living = newId("rep");
+        await evidence.startReporter(living, "test", START + HOUR, ahead);
+        await covers(living, 1, START + 2 * HOUR);
+        const ofThatTime = async () =>
+          (await evidence.watched()).watches.filter(({ until }) => until < START + DAY);
+        expect(watchedSince(await ofThatTime(), START)).toBe(2 * HOUR);
+        const another = newId("rep");
+        await evidence.startReporter(another, "another", START + 600 * DAY);
+        await covers(another, 1, START + 601 * DAY);
+        expect((await evidence.watched()).watermark).toBe(START + 2 * HOUR);
+        expect(watchedSince(await ofThatTime(), START + HOUR)).toBe(HOUR);
       }));
 
     test("ended cleanly is not ended uncleanly by the next start, nor is an unclean end made clean later", () =>

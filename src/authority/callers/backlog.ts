@@ -94,7 +94,11 @@ export function createBacklog(kept: AddressKept): Backlog {
       let callers: CallerRow[] = [];
       let usage: UsageRow[] = [];
       const whole = held;
+      // What comes in while these are under way goes with the next, however fast it comes: a flush must end.
+      let left = whole.size;
       for (const [keyId, key] of whole) {
+        if (left === 0) break;
+        left -= 1;
         if (callers.length + usage.length >= MOST_ROWS) {
           yield { callers, usage, isLast: false };
           callers = [];

@@ -24,6 +24,11 @@ export const LONGEST_FLUSH_SECONDS: Seconds = 60;
  */
 const BATCHES_PER_FLUSH = 1_000_000;
 
+/** What a session is called that goes on after another of the same process was given up: `of` is its id. */
+export function furtherSession(process: string, of: ReporterId | ""): string {
+  return `${process} session ${of}`;
+}
+
 /** How many flushes a session has stored whole, by the number of its newest batch. */
 export function flushesIn(batchSeq: number): number {
   return Math.floor(batchSeq / BATCHES_PER_FLUSH);
@@ -103,13 +108,17 @@ export function createRecorder(
     return fresh;
   }
 
-  async function startSession(at: Instant, atMonotonic: number): Promise<void> {
+  async function startSession(
+    at: Instant,
+    atMonotonic: number,
+    goneOn: ReporterId | null = null,
+  ): Promise<void> {
     const id = newId("rep");
     // Whoever gave up the one before may be a living process of the same name: under a name of its own this session ends
     // nobody else's, or the two would end each other's for ever.
-    const name = isGivenUp ? `${process} ${id}` : process;
+    const name = isGivenUp ? furtherSession(process, id) : process;
     // The store first: batches of a session that it does not know would be dropped.
-    await store.startReporter(id, name, at);
+    await store.startReporter(id, name, at, goneOn);
     reporterId = id;
     flushes = 0;
     parts = 0;
@@ -150,9 +159,8 @@ export function createRecorder(
       const batch = { reporterId, batchSeq, coversFrom: coveredUntil, coversUntil, callers, usage };
       await send({ batch, coveredAtMonotonic: isLast ? monotonic : coveredAtMonotonic });
     }
-    if (jumped) await store.stopReporter(reporterId);
     // From when all was told, and not before: a session must not claim to have told what is still to be sent.
-    if (jumped || isGivenUp) await startSession(now, monotonic);
+    if (jumped || isGivenUp) await startSession(now, monotonic, jumped ? reporterId : null);
   }
 
   /** All who ask while one is under way share the next: it takes what was counted up to now. */
