@@ -9,6 +9,7 @@ export type RotationId = `rot_${string}`;
 export type BrownoutId = `bro_${string}`;
 export type ReporterId = `rep_${string}`;
 export type ProcessId = `prc_${string}`;
+export type MoveId = `mov_${string}`;
 
 interface Prefixes {
   readonly acc: AccountId;
@@ -19,6 +20,7 @@ interface Prefixes {
   readonly bro: BrownoutId;
   readonly rep: ReporterId;
   readonly prc: ProcessId;
+  readonly mov: MoveId;
 }
 
 /** A fresh TypeID (UUIDv7 behind a typed prefix, 122 random and time bits: https://github.com/jetify-com/typeid). */

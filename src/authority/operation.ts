@@ -241,11 +241,10 @@ async function madeBefore(
 ): Promise<IdempotencyRecord | null> {
   const earlier = await tx.idempotency.find(actor.id, retry.key, now - IDEMPOTENCY_HOURS * 3_600_000);
   if (earlier === null) return null;
-  // Made by another process, whose answer may still be under way: its secret must live.
-  if (!retry.madeHere) {
-    const isFresh = now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
-    if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
-  }
+  // Made by another process, whose answer may still be under way: its secret must live. What was made here before this
+  // request came in is not newer than the head was by then.
+  const isFresh = !retry.madeHere && now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
+  if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
   if (earlier.operation !== operation || earlier.requestHash !== retry.requestHash) {
     throw new Refusal(
       "idempotency_conflict",

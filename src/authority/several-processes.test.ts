@@ -124,6 +124,26 @@ describe("R15: two processes that are asked for the same thing at once", () => {
     expect([await one.judged(first.secret), await one.judged(again.secret)]).toEqual(["revoked", "valid"]);
   });
 
+  test("a retry that waited while the other answered another one leaves the secret in that answer alone", async () => {
+    const owner = await one.owner({ scopes: ["a:b"] });
+    const input = { name: "k", ownerId: owner.id, own: INHERITED };
+    const options = { idempotencyKey: "retry" };
+    await one.as(one.actor, OPERATIONS.createKey, input, options);
+    for (const world of [one, other]) await createMembership(world.authority).join();
+    await one.pass(1_100);
+    await other.pass(0);
+    // From here on each waits for what the other has seen, which nobody tells before he is let.
+    clearInterval(flushing);
+    const waiting = outcomeOf(one.as(one.actor, OPERATIONS.createKey, input, options));
+    await Bun.sleep(50);
+    flushing = setInterval(() => void one.authority.recorder.flush(), 10);
+    const again = await other.as(one.actor, OPERATIONS.createKey, input, options);
+    clearInterval(flushing);
+    flushing = setInterval(() => void other.authority.recorder.flush(), 10);
+    expect(await waiting).toBe("idempotency_in_progress");
+    expect(await codesOf([again])).toEqual(["valid"]);
+  });
+
   test("what one has done, the other does not do again: a revoked key is no actor there, whatever it remembers", async () => {
     const { key } = await one.keyWith({ scopes: ["keyturn:keys.read"] });
     const asker = actorOf(key);

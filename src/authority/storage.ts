@@ -171,10 +171,10 @@ export interface IdempotencyWriter {
 }
 
 /**
- * Facts of the installation itself. `closed`: no change is accepted but the one that opens it, because the installation
- * is being moved to another database, or was.
+ * Facts of the installation itself. `closed`: no change is accepted but one of this very fact, because the installation is
+ * being moved to another database, or was. `move`: for which copy it was closed; that one has the same.
  */
-export type FactName = "restored_unaccepted" | "restored_at" | "database_identity" | "closed";
+export type FactName = "restored_unaccepted" | "restored_at" | "database_identity" | "closed" | "move";
 export interface FactReader {
   get(name: FactName): Promise<string | null>;
 }
@@ -248,8 +248,11 @@ export interface UsageCount {
 
 /** Usage and callers: a file of its own on the embedded database, and the worse for a crash by one batch at most. */
 export interface EvidenceStore {
-  /** Opens a reporter's session. One of the same process without an end is marked as ended uncleanly. */
-  startReporter(id: ReporterId, process: string, at: Instant): Promise<void>;
+  /**
+   * Opens a reporter's session. Those of the same process without an end are marked as ended uncleanly, but for `goneOn`,
+   * which this one goes on from: that ends cleanly, and at no moment is the process without one.
+   */
+  startReporter(id: ReporterId, process: string, at: Instant, goneOn?: ReporterId | null): Promise<void>;
   /**
    * Counts a batch, once. "ended" says that the session was given up meanwhile: what was seen still counts, and the
    * reporter must open another session.

@@ -1,17 +1,24 @@
 import { performance } from "node:perf_hooks";
-import type { KnownHead } from "../authority/audit/verify-chain.ts";
 import { perform } from "../authority/operation.ts";
 import { acceptLoss, type Closed, closeStore, openStore } from "../authority/setup/installation.ts";
 import { HOST } from "../authority/setup/setup.ts";
 import type { MovePlan, MoveTold } from "../cli/host-commands.ts";
 import type { Config, DatabaseConfig } from "../config.ts";
 import { connectedAtOnce, migratePostgres } from "../storage/migrate-postgres.ts";
-import { contentOf, copyAuthority, copyEvidence, emptyCopy, type TargetConnection } from "../storage/move.ts";
-import type { FolderLock } from "../storage/sqlite-storage.ts";
+import {
+  type Copy,
+  contentOf,
+  copyAuthority,
+  copyEvidence,
+  emptyCopy,
+  type TargetConnection,
+} from "../storage/move.ts";
+import { type FolderLock, lockMove } from "../storage/sqlite-storage.ts";
 import {
   assertInstallation,
   HostError,
   inDatabaseWords,
+  inWords,
   lockInstallation,
   waitingFor,
   withInstallation,
@@ -19,8 +26,6 @@ import {
 } from "./open.ts";
 
 const LOCK_PAUSE_MS = 250;
-/** Closing a folder takes two entries at most, so whatever else there is stands among these. */
-const LINES = 10;
 
 /**
  * `keyturn migrate-store`: moves a live embedded installation to PostgreSQL. The folder is closed for changes and copied;
@@ -36,27 +41,49 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
   const connection = await inWords(() => connectedAtOnce(database));
   const target: Target = { connection, inWords };
   try {
-    const content = await inWords(() => contentOf(connection));
-    if (content === "in use") throw new HostError(plan.cancel ? NOTHING_TO_CALL_OFF : NOT_EMPTY);
-    if (content !== "empty" && (await compare(source, content)) === "another's")
-      throw new HostError(plan.cancel ? ANOTHERS_COPY : NOT_EMPTY);
-    // Only now: what somebody else has there is not to be changed, not even by a step of the schema.
-    if (!plan.cancel || content !== "empty")
-      await inWords(() => migratePostgres(database, plan.cancel ? undefined : plan.runtimeRole));
-    if (plan.cancel) return await callOff(source, target, content, tell);
+    const prepare = async () => {
+      const content = await inWords(() => contentOf(connection));
+      if (content === "in use") throw new HostError(plan.cancel ? NOTHING_TO_CALL_OFF : NOT_EMPTY);
+      if (content !== "empty" && (await compare(source, content)) === "another's")
+        throw new HostError(plan.cancel ? ANOTHERS_COPY : NOT_EMPTY);
+      // Only now: what somebody else has there is not to be changed, not even by a step of the schema.
+      if (!plan.cancel || content !== "empty")
+        await inWords(() => migratePostgres(database, plan.cancel ? undefined : plan.runtimeRole));
+      return content;
+    };
+    if (plan.cancel) return await alone(source, async () => callOff(source, target, await prepare(), tell));
     const closedAt = performance.now();
-    const loss = await copy(source, target, plan, tell);
-    // Before the new one is opened: whatever happens in between, only one database ever takes changes. And before use is
-    // added: from here on nobody counts in the folder any more.
-    await leaveFolder(source, target, tell);
-    await inWords(() => copyEvidence(source.dataFolder, connection));
-    await withUnwitnessed({ ...config, database }, async ({ authority }) => {
-      const { seq } = await perform(authority, openStore, HOST, {});
-      if (loss === "accepted") await perform(authority, acceptLoss, HOST, {});
-      tell({ step: "opened", seq, closedSeconds: (performance.now() - closedAt) / 1000 });
-    });
+    const loss = await alone(source, async () => copy(source, target, await prepare(), plan, tell));
+    const lock = await oldServersEnd(source, tell);
+    try {
+      await alone(source, async () => {
+        // Before the new one is opened: whatever happens in between, only one database ever takes changes. And before use
+        // is added: from here on nobody counts in the folder any more.
+        await leaveFolder(source, target);
+        // Whoever starts it now is told where it went.
+        lock.release();
+        await inWords(() => copyEvidence(source.dataFolder, connection));
+        await withUnwitnessed({ ...config, database }, async ({ authority }) => {
+          // Either opens it. Whoever answers for the loss does so with the same entry, or not at all.
+          const { seq } = await perform(authority, loss === "accepted" ? acceptLoss : openStore, HOST, {});
+          tell({ step: "opened", seq, closedSeconds: (performance.now() - closedAt) / 1000 });
+        });
+      });
+    } finally {
+      lock.release();
+    }
   } finally {
     await connection.end();
+  }
+}
+
+/** No other move of this folder is begun, ended or called off meanwhile. While one waits, it may be. */
+async function alone<T>(source: Config, work: () => Promise<T>): Promise<T> {
+  const lock = inWords(() => lockMove(source.dataFolder));
+  try {
+    return await work();
+  } finally {
+    lock.release();
   }
 }
 
@@ -109,16 +136,16 @@ function targetOf(config: Config, plan: MovePlan): DatabaseConfig {
 async function copy(
   source: Config,
   { connection, inWords }: Target,
+  content: "empty" | Copy,
   plan: MovePlan,
   tell: MoveTold,
 ): Promise<"none" | "accepted"> {
-  const content = await inWords(() => contentOf(connection));
-  if (content === "in use") throw new HostError(NOT_EMPTY);
   // Copied before this was interrupted; processes may serve from it already.
   const isCopied = content !== "empty" && (await compare(source, content)) === "current";
-  const wasMoved = !isCopied && (await closedOf(source)) === "moved";
+  // A copy says what the folder was when it was made.
+  const wasMoved = (isCopied ? content.closed : await closedOf(source)) === "moved";
   if (wasMoved && !plan.acceptLoss) throw new HostError(MOVED_BEFORE);
-  await closeFolder(source, "moving");
+  if (!isCopied) await closeFolder(source, wasMoved ? "moved" : "moving");
   tell({ step: "closed" });
   if (!isCopied) {
     if (content !== "empty") await inWords(() => emptyCopy(connection));
@@ -129,14 +156,14 @@ async function copy(
 }
 
 /**
- * What a copy with this head is to the folder: current where nothing but the folder's closing came after it. The folder
- * may have been opened in between, and then the copy lacks what was revoked since.
+ * What a copy is to the folder: current where it was made for the move that the folder is closed for. The folder may have
+ * been opened in between, and then the copy lacks what was revoked since; or been closed anew, for a copy somewhere else.
  */
-function compare(source: Config, head: KnownHead): Promise<"current" | "outdated" | "another's"> {
-  return withUnwitnessed(source, async ({ authority }) => {
-    const { continuous, entries } = await authority.storage.follow(head, LINES);
+function compare(source: Config, { head, move }: Copy): Promise<"current" | "outdated" | "another's"> {
+  return withUnwitnessed(source, async ({ authority: { storage } }) => {
+    const { continuous } = await storage.follow(head, 0);
     if (!continuous) return "another's";
-    return entries.every(({ operation }) => operation === closeStore.name) ? "current" : "outdated";
+    return move !== null && move === (await storage.read.facts.get("move")) ? "current" : "outdated";
   });
 }
 
@@ -144,32 +171,24 @@ function closedOf(source: Config): Promise<string | null> {
   return withUnwitnessed(source, ({ authority }) => authority.storage.read.facts.get("closed"));
 }
 
-/** Only once: a move that goes on after an interruption finds it closed. */
 function closeFolder(source: Config, why: Closed): Promise<void> {
   return withUnwitnessed(source, async ({ authority }) => {
-    const closed = await authority.storage.read.facts.get("closed");
-    if (closed === why || closed === "moved") return;
     await perform(authority, closeStore, HOST, { why });
   });
 }
 
-/**
- * Marks the folder as moved once nobody serves from it, and holds it until then: whoever looks after the old server may
- * start it again at once, and it would go on by what it knew while keys are revoked elsewhere.
- */
-async function leaveFolder(source: Config, { connection, inWords }: Target, tell: MoveTold): Promise<void> {
-  const lock = await oldServersEnd(source, tell);
-  try {
-    const content = await inWords(() => contentOf(connection));
-    if (typeof content === "string" || (await compare(source, content)) !== "current")
-      throw new HostError("The move was called off, or ended elsewhere, while this one waited.");
-    await closeFolder(source, "moved");
-  } finally {
-    lock.release();
-  }
+/** Marks the folder as moved. Nobody serves from it, and it is held meanwhile. */
+async function leaveFolder(source: Config, { connection, inWords }: Target): Promise<void> {
+  const content = await inWords(() => contentOf(connection));
+  if (typeof content === "string" || (await compare(source, content)) !== "current")
+    throw new HostError("The move was called off, or ended elsewhere, while this one waited.");
+  if ((await closedOf(source)) !== "moved") await closeFolder(source, "moved");
 }
 
-/** What they saw at last is stored when they have stopped. The folder is held from then on. */
+/**
+ * What they saw at last is stored when they have stopped. The folder is held from then on: whoever looks after the old server
+ * may start it again at once, and it would go on by what it knew while keys are revoked elsewhere.
+ */
 async function oldServersEnd(source: Config, tell: MoveTold): Promise<FolderLock> {
   for (let told = false; ; ) {
     try {
@@ -186,7 +205,7 @@ async function oldServersEnd(source: Config, tell: MoveTold): Promise<FolderLock
 async function callOff(
   source: Config,
   { connection, inWords }: Target,
-  content: "empty" | KnownHead,
+  content: "empty" | Copy,
   tell: MoveTold,
 ): Promise<void> {
   await withInstallation(source, async ({ authority }) => {

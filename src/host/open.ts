@@ -161,11 +161,16 @@ export async function assertServable(authority: Authority, config: Config): Prom
   if ((await read.facts.get("restored_unaccepted")) !== null) {
     throw new HostError(RESTORED);
   }
-  if ((await read.facts.get("closed")) === "moved") throw new HostError(MOVED);
+  await assertNotMoved(authority);
   await assertWitnessed(authority, config);
   // Of a witness file, too: what it has not seen, because its process was away, may be missing all the same.
   const noted = await read.facts.get("database_identity");
   if (noted !== null && noted !== (await authority.storage.identity())) throw new HostError(RESTORED);
+}
+
+/** Refuses a folder that was left for another database. Throws `HostError`. */
+export async function assertNotMoved({ storage: { read } }: Authority): Promise<void> {
+  if ((await read.facts.get("closed")) === "moved") throw new HostError(MOVED);
 }
 
 async function assertWitnessed({ storage: { read } }: Authority, config: Config): Promise<void> {

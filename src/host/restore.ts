@@ -9,6 +9,7 @@ import { backupFolder, restoreFolder } from "../storage/backup.ts";
 import { readWitnessFile } from "../storage/witness-file.ts";
 import {
   assertInstallation,
+  assertNotMoved,
   assertServable,
   catchUpWitness,
   HostError,
@@ -45,6 +46,7 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
     assertInstallation(config);
     // The witness is told too: from here on the log is another than the one that it saw.
     const telling: Config = { ...config, witnessFile: config.witnessFile ?? plan.witnessFile ?? null };
+    await assertNotLeft(telling);
     // Accepting what is not lost would only cut off what the witness has seen.
     if (await isServable(telling))
       throw new HostError("There is nothing to make good: a server may serve this database as it is.");
@@ -53,10 +55,21 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
     const merged = witnessed === null ? null : await merge(telling, witnessed);
     const accepted = Number(plan.acceptLoss) + Number(merged !== null);
     if (accepted > 0) await forgetPast(telling, accepted);
+    // Those of the past that is gone; none of them serves by now.
+    if (accepted > 0 && config.database !== null)
+      await withUnwitnessed(config, ({ authority }) => authority.storage.cluster.clear());
     return { head, merged, lossAccepted: plan.acceptLoss, servable: plan.acceptLoss || merged !== null };
   } finally {
     lock?.release();
   }
+}
+
+/** What was left for another database is opened by no word about a loss; a backup of it is another matter. */
+function assertNotLeft(config: Config): Promise<void> {
+  return withUnwitnessed(config, async ({ authority }) => {
+    const restored = await authority.storage.read.facts.get("restored_unaccepted");
+    if (restored === null) await assertNotMoved(authority);
+  });
 }
 
 function isServable(config: Config): Promise<boolean> {

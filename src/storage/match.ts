@@ -5,7 +5,7 @@ import { type OwnedKeyRow, ownedKeys, toOwnedKey } from "./key-store.ts";
 import { unavailable } from "./postgres-faults.ts";
 import { prepare, soughtText } from "./prepared.ts";
 import { toBrownout, toRotation } from "./rows.ts";
-import type { AuthorityTables, BrownoutTable, RotationTable } from "./tables.ts";
+import type { AuditHeadTable, AuthorityTables, BrownoutTable, RotationTable } from "./tables.ts";
 
 type Db = Kysely<AuthorityTables>;
 type MatchRow = OwnedKeyRow & { readonly replaced_at: number | null };
@@ -63,12 +63,15 @@ export function createRemoteMatch(db: Db): (digest: string, atLeast?: number) =>
   const byDigest = prepare(db, (at: { digest: string }) =>
     keyWith(db, at.digest).select(sql<number | null>`(select seq from audit_head)`.as("head_seq")),
   );
+  const heads = db.withTables<{ audit_head: AuditHeadTable }>();
+  const head = prepare(db, () => heads.selectFrom("audit_head").select("seq as head_seq"));
   const rotation = prepare(db, (at: { id: string }) => rotationWith(db, at.id));
   const brownout = prepare(db, (at: { rotation: string }) => brownoutOf(db, at.rotation));
   return async (digest, atLeast = 0) => {
     const [row] = await byDigest({ digest });
+    const [end] = row === undefined && atLeast > 0 ? await head({}) : [row];
+    if ((end?.head_seq ?? 0) < atLeast) throw unavailable(new Error(`the log ends before entry ${atLeast}`));
     if (row === undefined) return null;
-    if ((row.head_seq ?? 0) < atLeast) throw unavailable(new Error(`the log ends before entry ${atLeast}`));
     const { rotation_id } = row;
     if (rotation_id === null) return matched(row, null, null);
     const [[inRotation], [inBrownout]] = await Promise.all([

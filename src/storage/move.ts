@@ -88,14 +88,21 @@ export interface Copied {
   readonly head: KnownHead;
 }
 
+/** A copy that was never opened: how the folder was closed when it was made, and for which move. */
+export interface Copy {
+  readonly head: KnownHead;
+  readonly closed: string;
+  readonly move: string | null;
+}
+
 /** Where an installation is moved to: an open connection of the role that owns the tables. */
 export type TargetConnection = Client;
 
 /**
- * What a database of whatever version holds: nothing, a copy that was never opened (with its head), or an installation of
- * its own. Changes nothing. Throws for one with another program's tables.
+ * What a database of whatever version holds: nothing, a copy that was never opened, or an installation of its
+ * own. Changes nothing. Throws for one with another program's tables.
  */
-export async function contentOf(target: ClientBase): Promise<"empty" | "in use" | KnownHead> {
+export async function contentOf(target: ClientBase): Promise<"empty" | "in use" | Copy> {
   if (!(await isFounded(target))) return "empty";
   const { rows: made } = await target.query<{ any: boolean }>(
     "select to_regclass('accounts') is not null as any",
@@ -105,10 +112,12 @@ export async function contentOf(target: ClientBase): Promise<"empty" | "in use" 
     "select exists (select 1 from accounts) or exists (select 1 from audit_entries) as any",
   );
   if (!accounts[0]?.any) return "empty";
-  const { rows: closed } = await target.query<{ value: string }>(
-    "select value from facts where name = 'closed'",
+  const { rows: facts } = await target.query<{ closed: string | null; move: string | null }>(
+    `select (select value from facts where name = 'closed') as closed,
+      (select value from facts where name = 'move') as move`,
   );
-  return closed.length === 0 ? "in use" : headIn(target);
+  const { closed = null, move = null } = facts[0] ?? {};
+  return closed === null ? "in use" : { head: await headIn(target), closed, move };
 }
 
 async function headIn(target: ClientBase): Promise<KnownHead> {

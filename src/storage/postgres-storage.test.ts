@@ -269,6 +269,12 @@ describe.skipIf(NO_POSTGRES)("R14: a database that was put back to an older stat
     expect((await refusalOf(Promise.resolve(storage.match(digest, seq + 1)))).code).toBe(
       "storage_unavailable",
     );
+    // Nor does it say of a key that it never was.
+    const unknown = newDigest();
+    expect(await storage.match(unknown, seq)).toBeNull();
+    expect((await refusalOf(Promise.resolve(storage.match(unknown, seq + 1)))).code).toBe(
+      "storage_unavailable",
+    );
     await storage.close();
   });
 

@@ -126,17 +126,23 @@ export function connectionsTo(options: PostgresOptions, most: number): Connectio
     idleTimeoutMillis: IDLE_MS,
     // What is sent together travels together: `begin` and the locks of a change are one round trip.
     pipeline: true,
-    onConnect: assertPrimary,
   });
   // A connection that breaks while nobody uses it, or between two statements, is nobody's error.
   pool.on("error", () => undefined);
   pool.on("connect", (client) => void client.on("error", () => undefined));
   const sessions = new WeakMap<PoolClient, BrittleSession>();
+  const primaries = new WeakSet<PoolClient>();
 
   const take = async () => {
+    let client: PoolClient | undefined;
     try {
-      return await pool.connect();
+      client = await pool.connect();
+      if (!primaries.has(client)) await assertPrimary(client);
+      primaries.add(client);
+      return client;
     } catch (cause) {
+      // Not in the pool's own hook for new connections: that waits for the goodbye of a server that may be gone by then.
+      client?.release(true);
       throw unavailable(cause);
     }
   };

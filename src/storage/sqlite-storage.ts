@@ -20,6 +20,7 @@ import type { AuthorityTables, EvidenceTables } from "./tables.ts";
 export const AUTHORITY_FILE = "keyturn.db";
 export const EVIDENCE_FILE = "evidence.db";
 const LOCK_FILE = "keyturn.lock";
+const MOVE_LOCK_FILE = "migrate-store.lock";
 
 const HEAR_MS = 20;
 
@@ -27,6 +28,7 @@ const HEAR_MS = 20;
 export interface FolderLock {
   /** Lets workers of this server in. Throws when another server came in between. */
   admitWorkers(): void;
+  /** Once more does nothing. */
   release(): void;
 }
 
@@ -65,10 +67,21 @@ export function shareFolder(folder: string): { release(): void } {
   return { release: () => file.close() };
 }
 
+/** Takes what only one `keyturn migrate-store` at a time may do to the folder, or throws at once. A server may run on it. */
+export function lockMove(folder: string): { release(): void } {
+  const file = openLock(folder, MOVE_LOCK_FILE);
+  if (takes(file, "begin exclusive")) return { release: () => file.close() };
+  file.close();
+  throw new Error("Another keyturn migrate-store is at work on this data folder: wait for it, or end it.");
+}
+
+/** Without such facts. */
+const OPEN = "[]";
+
 const TAKEN = "Another keyturn process is serving from this data folder.";
 
-function openLock(folder: string): Database {
-  const file = new Database(join(folder, LOCK_FILE), { create: true });
+function openLock(folder: string, name = LOCK_FILE): Database {
+  const file = new Database(join(folder, name), { create: true });
   // At once: whoever holds the lock holds it until it ends.
   file.run("pragma busy_timeout = 0");
   return file;
@@ -132,9 +145,13 @@ export function openSqliteStorage(folder: string): Storage {
   );
   const dataVersion = readFile.query<{ data_version: number }, []>("pragma data_version");
   const closed = prepare(writer, (_: object) =>
-    writer.selectFrom("facts").select("value").where("name", "=", sql.lit("closed")),
+    writer
+      .selectFrom("facts")
+      .select(["name", "value"])
+      .where("name", "in", [sql.lit("closed"), sql.lit("move")])
+      .orderBy("name"),
   );
-  const whyClosed = async () => (await closed({}))[0]?.value ?? null;
+  const whyClosed = async () => JSON.stringify(await closed({}));
   let isBroken = false;
 
   return {
@@ -145,8 +162,8 @@ export function openSqliteStorage(folder: string): Storage {
           if (isBroken) throw unavailable();
           const before = await whyClosed();
           const result = await work(tx);
-          // What is being moved must not change, whatever this process has heard of it; but for its opening.
-          if (before !== null && before === (await whyClosed())) throw closedForChanges();
+          // What is being moved must not change, whatever this process has heard of it; but for how it is closed.
+          if (before !== OPEN && before === (await whyClosed())) throw closedForChanges();
           return result;
         });
       } catch (error) {

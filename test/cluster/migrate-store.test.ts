@@ -370,6 +370,51 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     expect(log.text).toContain('"restore.accept-loss"');
   }, 120_000);
 
+  test("R14: of two databases that it was moved to, one after the other or both at once, only one is ever opened", async () => {
+    const [first, second, third] = [await emptyDatabase(), await emptyDatabase(), await emptyDatabase()];
+    const place = newPlace("moved-to-two");
+    const old = await serve(place);
+    const interrupted = move(place, first.url);
+    await waiting(interrupted);
+    await killed(interrupted);
+    const overtaken = move(place, second.url);
+    await waiting(overtaken);
+    const last = move(place, third.url);
+    await waiting(last);
+    await old.process.stop();
+    expect(await last.exited).toBe(0);
+    expect([await overtaken.exited, overtaken.errors()]).toEqual([1, expect.stringContaining("elsewhere")]);
+    for (const { url } of [first, second]) {
+      const again = move(place, url);
+      expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
+      expect(await stateOf(url)).toBe("copy");
+    }
+    expect(await stateOf(third.url)).toBe("open");
+  }, 120_000);
+
+  test("R14: a loss that was answered for before an interruption is asked for again, and stands in the log", async () => {
+    const [lost, database] = [await emptyDatabase(), await emptyDatabase()];
+    const place = newPlace("loss-interrupted");
+    const old = await serve(place);
+    await issueAt(old.call, "moved on");
+    await old.process.stop();
+    expect(await move(place, lost.url).exited).toBe(0);
+    const opening = await holding(
+      database.url,
+      "select pg_advisory_xact_lock_shared(hashtext('keyturn'), 0)",
+    );
+    const first = move(place, database.url, "--accept-loss");
+    await until("it was copied", async () => (await stateOf(database.url)) === "copy");
+    await killed(first);
+    await opening.letGo();
+    const again = move(place, database.url);
+    expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
+    expect(await stateOf(database.url)).toBe("copy");
+    expect(await move(place, database.url, "--accept-loss").exited).toBe(0);
+    const now = await serve(movedFrom(place, database));
+    expect((await now.call("GET", "/v1/audit?limit=3")).text).toContain('"restore.accept-loss"');
+  }, 120_000);
+
   test("R14: a copy that the folder was opened after is made anew: what was revoked since stays revoked", async () => {
     const [database, wrong] = [await emptyDatabase(), await emptyDatabase()];
     const place = newPlace("copied-before");

@@ -216,6 +216,18 @@ describe("a process that is silent", () => {
   });
 });
 
+test("R12: one that finds the log not to go on has applied nothing of it, whatever numbers it tells, and no ceiling ends the wait", async () => {
+  const outcome = await changed(["strict"]);
+  const { process, storage } = there.world.authority;
+  const { seq } = await storage.read.audit.head();
+  const at = here.world.clock.wall() + 1;
+  await storage.cluster.report(process.id, { appliedSeq: seq + 1, stalenessMs: null, flushedAt: null, at });
+  await pass(15_000);
+  expect(outcome()).toBe("waiting");
+  await pass(1);
+  expect(outcome()).toEqual({ everywhere: false, silent: ["there"] });
+});
+
 describe("this process on the list", () => {
   test("tells of news, though they come soon after others, and that it lives once a second", async () => {
     const applied = async () =>

@@ -43,7 +43,7 @@ export async function awaitAll(
     silent = await silentAbout(authority, seq, silent);
     if (silent?.length === 0) return { everywhere: true, silent: [] };
     const waited = clock.monotonic() - since;
-    const known = silent === null ? STATIC : await beforeThat(silent);
+    const known = silent === null || silent.some(isInDoubt) ? STATIC : await beforeThat(silent);
     const boundedSeconds = Math.max(0, ...(silent ?? []).map((one) => one.boundedSeconds));
     const ceiling = ceilingOf(weakest([...affected, ...known]), boundedSeconds);
     const names = silent?.map(({ name }) => name) ?? [authority.process.name];
@@ -51,6 +51,11 @@ export async function awaitAll(
     if (ceiling === null && waited > LONGEST_WAIT_MS) return { everywhere: false, silent: names };
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
+}
+
+/** One that finds the log not to go on says so by this, and its numbers are those of another log. */
+function isInDoubt({ stalenessMs }: ServingProcess): boolean {
+  return stalenessMs === null;
 }
 
 /** Who has not said that it applied the entry; as it was last known where the list can't be read. */
@@ -66,8 +71,10 @@ async function silentAbout(
     return lastKnown;
   }
   return processes
-    .map((one) => (one.id === process.id ? { ...one, appliedSeq: follower.appliedSeq() } : one))
-    .filter(({ appliedSeq }) => appliedSeq < seq);
+    .map((one) =>
+      one.id === process.id ? { ...one, appliedSeq: follower.appliedSeq(), stalenessMs: 0 } : one,
+    )
+    .filter((one) => one.appliedSeq < seq || isInDoubt(one));
 }
 
 const STATIC: readonly Freshness[] = ["static"];

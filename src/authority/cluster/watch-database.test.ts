@@ -7,7 +7,14 @@ import { createMembership, type Membership } from "./membership.ts";
 import { createDatabaseWatch } from "./watch-database.ts";
 
 let identity: string;
+/** Whether the log does not go on where the other process has it end. */
+let isCutForOther: boolean;
 const through = (storage: Storage): Storage => ({ ...storage, identity: async () => identity });
+const throughOther = (storage: Storage): Storage => ({
+  ...through(storage),
+  follow: (after, limit) =>
+    isCutForOther ? Promise.resolve({ continuous: false, entries: [] }) : storage.follow(after, limit),
+});
 
 let one: World;
 let other: World;
@@ -15,8 +22,9 @@ let members: readonly [Membership, Membership];
 let watch: () => Promise<void>;
 beforeEach(async () => {
   identity = "the first";
+  isCutForOther = false;
   one = await startWorld({ process: "one", through });
-  other = await startWorld({ folder: one.folder, clock: one.clock, process: "other", through });
+  other = await startWorld({ folder: one.folder, clock: one.clock, process: "other", through: throughOther });
   members = [createMembership(one.authority), createMembership(other.authority)];
   for (const member of members) await member.join();
   watch = createDatabaseWatch(one.authority);
@@ -34,10 +42,17 @@ async function noted(): Promise<readonly unknown[]> {
     .map(({ subjects }) => subjects[0]?.after?.identity);
 }
 
-/** A second goes by, and the other process tells how far it is. */
+/** A second goes by; the other process looks and tells how far it is; and the database is looked at. */
 async function otherReports(): Promise<void> {
   one.clock.pass(SECOND);
+  await other.follow().catch(() => undefined);
   await members[1].report();
+  await watch().catch(() => undefined);
+}
+
+/** As often as it takes until a look of it is sure to be one of after the other database took over. */
+async function otherReportsOnAndOn(): Promise<void> {
+  for (let reports = 0; reports < 5; reports += 1) await otherReports();
 }
 
 /** What another process has seen, and this log does not have. */
@@ -70,11 +85,51 @@ describe("R14: a database that took the place of another", () => {
     }
     expect(one.authority.neighbours.doubted()).toContain("keyturn cluster forget");
     expect(await noted()).toEqual(["the first"]);
-    await otherReports();
-    await watch();
+    await otherReportsOnAndOn();
     expect(await noted()).toEqual(["the first", "the second"]);
     expect(one.authority.neighbours.doubted()).toBeNull();
   });
+
+  test("is noted by no report of a look at the one before, however late it arrives", async () => {
+    await watch();
+    identity = "the second";
+    await watch();
+    // On their way when it took over: the first was under way with its numbers, the next tells of a look from before.
+    for (let reports = 0; reports < 4; reports += 1) {
+      one.clock.pass(SECOND);
+      await members[1].report();
+      await expect(watch()).rejects.toThrow(SILENT);
+    }
+    expect(await noted()).toEqual(["the first"]);
+    await otherReportsOnAndOn();
+    expect(await noted()).toEqual(["the first", "the second"]);
+  });
+
+  const found: Readonly<Record<string, () => Promise<unknown>>> = {
+    "that reports": otherReportsOnAndOn,
+    "that has stopped, by its last look,": () => {
+      one.clock.pass(SECOND);
+      return members[1].leave();
+    },
+    "that reported and has stopped": () => otherReportsOnAndOn().then(() => members[1].leave()),
+  };
+  test.each(Object.entries(found))(
+    "is not noted where one %s found that the log does not go on",
+    async (_, tells) => {
+      await watch();
+      identity = "the second";
+      await watch();
+      isCutForOther = true;
+      await tells();
+      await expect(watch()).rejects.toThrow("the log does not go on");
+      one.clock.pass(61 * SECOND);
+      await expect(watch()).rejects.toThrow("the log does not go on");
+      expect(await noted()).toEqual(["the first"]);
+      await one.do(OPERATIONS.forgetProcess, { name: "other" });
+      await watch();
+      expect(await noted()).toEqual(["the first", "the second"]);
+    },
+  );
 
   test("is not noted where one that reports has applied what it lacks", async () => {
     await watch();
@@ -90,12 +145,13 @@ describe("R14: a database that took the place of another", () => {
   const gone: Readonly<Record<string, () => Promise<unknown>>> = {
     "has left": () => members[1].leave(),
     "was forgotten": () => one.do(OPERATIONS.forgetProcess, { name: "other" }),
-    "has a successor of its name": () =>
-      one.authority.storage.cluster.join({
-        ...other.authority.process,
-        ...{ id: newId("prc"), boundedSeconds: 10, appliedSeq: 0, stalenessMs: 0, flushedAt: null },
-        at: one.clock.wall(),
-      }),
+    "has a successor of its name that looks": async () => {
+      const { process } = other.authority;
+      const successor = { ...other.authority, process: { ...process, id: newId("prc") } };
+      members = [members[0], createMembership(successor)];
+      await members[1].join();
+      await otherReportsOnAndOn();
+    },
   };
   test.each(Object.entries(gone))("waits for no process that %s", async (_, goes) => {
     await watch();
@@ -117,7 +173,7 @@ describe("R14: a database that took the place of another", () => {
     identity = "the first";
     await watch();
     expect(one.authority.neighbours.doubted()).toBeNull();
-    await otherReports();
+    await otherReportsOnAndOn();
     identity = "the third";
     await watch();
     await expect(watch()).rejects.toThrow(SILENT);

@@ -14,7 +14,7 @@ import { FRESHNESS, type Freshness } from "../freshness.ts";
 import { OPERATIONS } from "../operations.ts";
 import type { Storage } from "../storage.ts";
 import type { Issued } from "./issue.ts";
-import type { VerdictCode } from "./verdict.ts";
+import type { Matched, VerdictCode } from "./verdict.ts";
 
 let line: Line;
 let world: World;
@@ -224,6 +224,33 @@ describe("an answer from an entry on", () => {
     expect(await world.judged(unbounded.secret, {}, {}, seq)).toBe("revoked");
     expect(await world.judged(bounded.secret, {}, {}, seq)).toBe("suspended");
     await other.leave();
+  });
+});
+
+describe("R14: an answer from an entry on, where the database lacks that entry", () => {
+  test("is stale, also where the key changed on the way there and is looked up anew", async () => {
+    let lastKept = Number.POSITIVE_INFINITY;
+    let asItWas: Matched | null = null;
+    const through = (storage: Storage): Storage => ({
+      ...storage,
+      follow: async (after, limit) => {
+        const { continuous, entries } = await storage.follow(after, limit);
+        return { continuous, entries: entries.filter(({ seq }) => seq <= lastKept) };
+      },
+      match: (digest, atLeast) => asItWas ?? storage.match(digest, atLeast),
+    });
+    const another = await startWorld({ folder: world.folder, clock: world.clock, process: "other", through });
+    const { key, secret } = keys.bounded;
+    await another.follow();
+    expect(await another.judged(secret)).toBe("valid");
+    await world.do(OPERATIONS.updateKey, { id: key.id, own: {}, name: "renamed" });
+    const { storage } = world.authority;
+    for (const digest of await storage.digestsOf(key.id)) asItWas ??= await storage.match(digest);
+    lastKept = (await storage.read.audit.head()).seq;
+    await world.do(OPERATIONS.revokeKey, { id: key.id });
+    for (let asked = 0; asked < 2; asked += 1)
+      expect(await another.judged(secret, {}, {}, lastKept + 1)).toBe("stale");
+    await another.leave();
   });
 });
 

@@ -134,7 +134,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   async function whenCurrent(digest: string, entry: Remembered, asked: Asked): Promise<Verdict> {
     const current = await follower.catchUp(entry.freshness, asked.atLeast);
     const known = memory.get(digest);
-    if (known === undefined) return fromStore(digest, asked);
+    if (known === undefined)
+      return follower.allows("static", asked.atLeast) ? fromStore(digest, asked) : STALE;
     return conclude(known, asked, current ? "current" : "given up") ?? STALE;
   }
 

@@ -1,5 +1,5 @@
 import type { Revocation } from "../audit/witness.ts";
-import type { KeyId, ServiceAccountId } from "../ids.ts";
+import { type KeyId, newId, type ServiceAccountId } from "../ids.ts";
 import { endRotationOf, revoke } from "../keys/revoke-key.ts";
 import type { Change, Operation } from "../operation.ts";
 import { cancelAllOf } from "../rotations/end-rotation.ts";
@@ -26,6 +26,7 @@ export const acceptClock: Operation<Record<string, never>, void> = {
 export const mergeWitness: Operation<{ readonly revocations: readonly Revocation[] }, number> = {
   name: "restore.merge",
   permission: "host",
+  movesStore: true,
   async run(change, { revocations }) {
     await inOperatorsAccount(change);
     let merged = 0;
@@ -44,7 +45,7 @@ export const mergeWitness: Operation<{ readonly revocations: readonly Revocation
 /** From here on this database is the one that counts. */
 async function accept(change: Change): Promise<void> {
   await change.tx.facts.set("restored_unaccepted", null);
-  await change.tx.facts.set("closed", null);
+  for (const fact of ["closed", "move"] as const) await change.tx.facts.set(fact, null);
   await change.tx.facts.set("database_identity", await change.authority.storage.identity());
 }
 
@@ -74,6 +75,7 @@ async function makeGood(change: Change, { kind, id, ordinal = 1 }: Revocation): 
 export const acceptLoss: Operation<Record<string, never>, void> = {
   name: "restore.accept-loss",
   permission: "host",
+  movesStore: true,
   async run(change) {
     await inOperatorsAccount(change);
     const restoredAt = await change.tx.facts.get("restored_at");
@@ -90,16 +92,18 @@ export const acceptLoss: Operation<Record<string, never>, void> = {
 /** Why an installation takes no changes. */
 export type Closed = "moving" | "moved";
 
-/** `keyturn migrate-store`: what is copied from here must not change meanwhile, nor when the copy serves. */
+/**
+ * `keyturn migrate-store`: what is copied from here must not change meanwhile, nor when the copy serves. Each copy has a
+ * move of its own: one that was made for another must not be opened beside it (R14).
+ */
 export const closeStore: Operation<{ readonly why: Closed }, void> = {
   name: "store.close",
   permission: "host",
   movesStore: true,
   async run(change, { why }) {
-    const before = await change.tx.facts.get("closed");
-    await inOperatorsAccount(change);
-    await change.tx.facts.set("closed", why);
-    change.record({ kind: "installation", id: "store", before: { closed: before }, after: { closed: why } });
+    const before = await closing(change);
+    const isItsEnd = before.closed === "moving" && why === "moved";
+    await setClosing(change, before, { closed: why, move: isItsEnd ? before.move : newId("mov") });
   },
 };
 
@@ -108,13 +112,21 @@ export const openStore: Operation<Record<string, never>, void> = {
   name: "store.open",
   permission: "host",
   movesStore: true,
-  async run(change) {
-    const before = await change.tx.facts.get("closed");
-    await inOperatorsAccount(change);
-    await change.tx.facts.set("closed", null);
-    change.record({ kind: "installation", id: "store", before: { closed: before }, after: { closed: null } });
-  },
+  run: async (change) => setClosing(change, await closing(change), { closed: null, move: null }),
 };
+
+type Closing = Readonly<Record<"closed" | "move", string | null>>;
+
+async function closing({ tx: { facts } }: Change): Promise<Closing> {
+  return { closed: await facts.get("closed"), move: await facts.get("move") };
+}
+
+async function setClosing(change: Change, before: Closing, after: Closing): Promise<void> {
+  await inOperatorsAccount(change);
+  await change.tx.facts.set("closed", after.closed);
+  await change.tx.facts.set("move", after.move);
+  change.record({ kind: "installation", id: "store", before, after });
+}
 
 /**
  * The database is another than before, and nothing is missing in it: it is new, or a standby took over that held
