@@ -4,15 +4,20 @@ import { argumentsOf, type WorkerMessage, type WorkerOrder, workerMessage } from
 
 /** The worker processes of one server. */
 export interface Crew {
-  /** Starts one and resolves to where it serves. From then on it is started again whenever it ends. Throws `HostError`. */
+  /**
+   * Starts one and resolves to where it serves. From then on it is started again whenever it ends. Throws `HostError`, and
+   * the signal's reason where that came first.
+   */
   start(number: number, port: number): Promise<string>;
-  /** Asks all of them to stop. Throws `HostError` when one didn't end cleanly; what it had counted may be lost. */
+  /** Asks all of them to stop. Throws `HostError` when one that served ended uncleanly; what it had counted may be lost. */
   stop(): Promise<void>;
 }
 
 export interface CrewParts {
   readonly version: string;
   readonly log: Logger;
+  /** Once it has come, none is started any more. */
+  readonly toldToStop: AbortSignal;
   readonly nameOf: (number: number) => string;
   /** Told of a worker that has died, before another one takes its place. */
   readonly onDeath: (name: string) => Promise<void>;
@@ -25,8 +30,10 @@ const LONGEST_PAUSE_MS = 10_000;
 const LIVED_MS = 30_000;
 /** Requests under way have 10 seconds, and so has the wait for a file that another process writes. */
 const STOP_LIMIT_MS = 25_000;
+/** A signal to everybody at once may end a worker a moment before this process hears of it. */
+const SAME_MOMENT_MS = 100;
 
-export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
+export function createCrew({ version, log, toldToStop, nameOf, onDeath }: CrewParts): Crew {
   const running = new Set<WorkerProcess>();
   let stopping: Promise<void> | null = null;
   let wake: () => void = () => undefined;
@@ -34,10 +41,15 @@ export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
     wake = resolve;
   });
 
+  const isStopping = () => stopping !== null || toldToStop.aborted;
+
   function run(number: number, port: number): WorkerProcess {
     const worker = spawnWorker({ number, port, serverPid: process.pid, version });
     running.add(worker);
-    void worker.ended.then(() => running.delete(worker));
+    // How one ended that was told to stop by others, the stop still has to ask.
+    void worker.ended.then(() => {
+      if (!isStopping()) running.delete(worker);
+    });
     return worker;
   }
 
@@ -45,14 +57,14 @@ export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
     let pause = SHORTEST_PAUSE_MS;
     for (let worker = first, since = performance.now(); ; since = performance.now()) {
       const how = await worker.ended;
-      if (stopping !== null) return;
+      if (isStopping()) return;
       if (performance.now() - since > LIVED_MS) pause = SHORTEST_PAUSE_MS;
       log.error({ worker: nameOf(number), ...how }, "a worker has ended; it is started again");
       await onDeath(nameOf(number)).catch((error) =>
         log.error({ err: error }, "its traces could not be removed"),
       );
       await Promise.race([Bun.sleep(pause), awake]);
-      if (stopping !== null) return;
+      if (isStopping()) return;
       pause = Math.min(LONGEST_PAUSE_MS, 2 * pause);
       worker = run(number, port);
     }
@@ -63,7 +75,8 @@ export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
     const all = await Promise.all(
       [...running].map(async (worker) => ({ worker, ...(await worker.stop(STOP_LIMIT_MS)) })),
     );
-    const unclean = all.filter(({ exitCode }) => exitCode !== 0);
+    // One that was not ready yet has counted nothing, and may not have known what a signal means to it.
+    const unclean = all.filter(({ exitCode, wasReady }) => wasReady && exitCode !== 0);
     if (unclean.length > 0)
       throw new HostError(
         `These workers did not end cleanly: ${unclean.map(({ worker }) => nameOf(worker.number)).join(", ")}.`,
@@ -72,10 +85,13 @@ export function createCrew({ version, log, nameOf, onDeath }: CrewParts): Crew {
 
   return {
     start: async (number, port) => {
+      toldToStop.throwIfAborted();
       const worker = run(number, port);
       const url = await worker.ready;
       if (url === null) {
         const { why, exitCode, signal } = await worker.ended;
+        if (signal !== null) await Bun.sleep(SAME_MOMENT_MS);
+        toldToStop.throwIfAborted();
         throw new HostError(
           why ?? `${nameOf(number)} ended before it was ready (${signal ?? `exit code ${exitCode}`}).`,
         );
@@ -97,6 +113,7 @@ export function portOf(url: string): number {
 interface Ended {
   readonly exitCode: number | null;
   readonly signal: string | null;
+  readonly wasReady: boolean;
   /** What it said of itself, if it could. */
   readonly why: string | undefined;
 }
@@ -122,7 +139,8 @@ function ownCommand(): readonly string[] {
  */
 function neverStarted(number: number, error: unknown): WorkerProcess {
   const said = error instanceof Error ? error.message : String(error);
-  const ended = Promise.resolve({ exitCode: null, signal: null, why: `It could not be started: ${said}` });
+  const why = `It could not be started: ${said}`;
+  const ended = Promise.resolve({ exitCode: null, signal: null, wasReady: false, why });
   return { number, ready: Promise.resolve(null), ended, stop: () => ended };
 }
 
@@ -131,10 +149,13 @@ function spawnWorker(order: WorkerOrder): WorkerProcess {
   const ready = new Promise<string | null>((resolve) => {
     isReady = resolve;
   });
+  let wasReady = false;
   let why: string | undefined;
   const hear = (message: WorkerMessage) => {
-    if (message.kind === "ready") isReady(message.url);
-    else why = message.why;
+    if (message.kind === "ready") {
+      wasReady = true;
+      isReady(message.url);
+    } else why = message.why;
   };
   // Its log goes where ours goes: each line is one write. The channel tells it when we end, however that comes about.
   const launch = () =>
@@ -154,6 +175,7 @@ function spawnWorker(order: WorkerOrder): WorkerProcess {
     return {
       exitCode: child.exitCode,
       signal: child.signalCode === null ? null : String(child.signalCode),
+      wasReady,
       why,
     };
   });

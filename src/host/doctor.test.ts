@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createTestClock, DAY, HOUR, startWorld, type World } from "../../test/support/authority.ts";
+import { freePort } from "../../test/support/server.ts";
 import { newId } from "../authority/ids.ts";
 import { OPERATIONS } from "../authority/operations.ts";
 import { readConfig } from "../config.ts";
@@ -137,5 +138,13 @@ describe("keyturn doctor", () => {
       /^warning: .*nothing is heard of keys#2: .*keyturn cluster forget <name>$/,
     );
     lock.release();
+  });
+
+  test("claims to know nothing of who serves where the database that lists them can't be read", async () => {
+    const world = await installation();
+    const url = `postgres://keyturn:unused@127.0.0.1:${await freePort()}/keyturn`;
+    expect(await said(world, "server", { KEYTURN_DATABASE_URL: url })).toBe(
+      "warning: it is unknown whether it is serving: the database that lists who serves can't be read",
+    );
   });
 });

@@ -77,8 +77,9 @@ export async function examine(
     });
   } catch (error) {
     // A database that can't be opened is a finding, not the end of the examination.
+    const byLock = isServing ? SERVING : NOT_RUNNING;
     return [
-      ...outside(isServing ? SERVING : NOT_RUNNING),
+      ...outside(database === null ? byLock : UNKNOWN),
       { check: "schema", ...wrong(error instanceof Error ? error.message : String(error)) },
     ];
   }
@@ -86,6 +87,9 @@ export async function examine(
 
 const SERVING = ok("is serving");
 const NOT_RUNNING = ok("is not running");
+const UNKNOWN = warning(
+  "it is unknown whether it is serving: the database that lists who serves can't be read",
+);
 
 /** Each process says every second that it lives. */
 async function servers(

@@ -46,7 +46,8 @@ function workerConfig(config: Config, { number, port }: WorkerOrder): Config {
 }
 
 async function serveUntilTold(order: WorkerOrder, config: Config, version: string): Promise<void> {
-  const told = new Promise<void>((resolve) => process.once("SIGTERM", () => resolve()));
+  // Sent to all processes at once it comes twice, because the server passes it on. The second one must change nothing.
+  const told = new Promise<void>((resolve) => process.on("SIGTERM", () => resolve()));
   if (version !== order.version)
     throw new HostError(
       `The program was replaced by version ${version} while version ${order.version} runs: restart it.`,

@@ -12,14 +12,18 @@ import {
   waitingFor,
 } from "./open.ts";
 
-/** For whoever serves: the log tells what is waited for, and what ends writing, which is the worst that it can tell. */
-export function telling(log: Logger, config: Config): Opening {
+/**
+ * For whoever serves: the log tells what is waited for, and what ends writing, which is the worst that it can tell. A stop
+ * ends the wait.
+ */
+export function telling(log: Logger, config: Config, toldToStop?: AbortSignal): Opening {
   return {
     onFault: (fault, cause) => log.fatal({ err: cause }, FAULTS[fault]),
     prepare: (database) =>
       prepareDatabase(
         database,
         waitingFor(config, (message) => log.warn(message)),
+        toldToStop,
       ),
   };
 }

@@ -10,9 +10,15 @@ import { assertFit, giveUp, takeOver, telling } from "./start.ts";
 
 /**
  * The server as several processes that share a port: this one holds the folder, starts the others, and starts them again
- * when they end. It serves nothing itself. Resolves to its clean stop. Throws `HostError` where it must not serve.
+ * when they end. It serves nothing itself. Resolves to its clean stop. Throws `HostError` where it must not serve, and the
+ * signal's reason where that came before all of them were ready.
  */
-export async function supervise(config: Config, version: string, log: Logger): Promise<() => Promise<void>> {
+export async function supervise(
+  config: Config,
+  version: string,
+  log: Logger,
+  toldToStop: AbortSignal,
+): Promise<() => Promise<void>> {
   const closing = createClosing();
   try {
     assertMetricsPorts(config);
@@ -21,6 +27,7 @@ export async function supervise(config: Config, version: string, log: Logger): P
     const crew = createCrew({
       version,
       log,
+      toldToStop,
       nameOf: (number) => `${config.processName}#${number}`,
       onDeath: (name) => withOpened(config, log, ({ authority }) => giveUp(authority, name)),
     });

@@ -42,10 +42,15 @@ export function migratePostgres(
 
 /**
  * Waits until the database is there, and brings it to the newest schema where the role may. Throws where it may not,
- * for a database of a newer version, and for one with another program's tables.
+ * for a database of a newer version, and for one with another program's tables; and the reason of `stop`, which ends the
+ * wait.
  */
-export function prepareDatabase(options: PostgresOptions, onWaiting?: Waiting): Promise<void> {
-  return withClient(connected(options, onWaiting), async (client) => {
+export function prepareDatabase(
+  options: PostgresOptions,
+  onWaiting?: Waiting,
+  stop?: AbortSignal,
+): Promise<void> {
+  return withClient(connected(options, onWaiting, stop), async (client) => {
     await assertUsable(client);
     if ((await isFounded(client)) && (await isNewest(client))) return;
     const { may, role } = await mayMigrate(client);
@@ -121,13 +126,16 @@ async function withClient<T>(connecting: Promise<Client>, work: (client: Client)
   }
 }
 
-async function connected(options: PostgresOptions, onWaiting?: Waiting): Promise<Client> {
+async function connected(options: PostgresOptions, onWaiting?: Waiting, stop?: AbortSignal): Promise<Client> {
   const seconds = options.startTimeoutSeconds ?? POSTGRES_DEFAULTS.startTimeoutSeconds;
   const end = performance.now() + seconds * 1_000;
   for (let tries = 1; ; tries += 1) {
+    // One that came during the pause need not cut it short: it is a quarter of a second.
+    stop?.throwIfAborted();
     try {
-      return await connectedAtOnce(options);
+      return await connectedAtOnce(options, stop);
     } catch (error) {
+      stop?.throwIfAborted();
       if (!isNotThereYet(error) || performance.now() > end) throw error;
       if (tries === 1) onWaiting?.(error, seconds);
     }
@@ -135,9 +143,15 @@ async function connected(options: PostgresOptions, onWaiting?: Waiting): Promise
   }
 }
 
-/** Opens a connection for what takes as long as it takes. Throws what the client has to say; nothing stays open then. */
-export async function connectedAtOnce(options: PostgresOptions): Promise<Client> {
+/**
+ * Opens a connection for what takes as long as it takes. Throws what the client has to say; nothing stays open then.
+ * `stop` gives the attempt up.
+ */
+export async function connectedAtOnce(options: PostgresOptions, stop?: AbortSignal): Promise<Client> {
   const client = patientClient(options);
+  // A server that keeps silent would be waited for until the time limit.
+  const giveUp = () => void client.connection.stream.destroy();
+  stop?.addEventListener("abort", giveUp);
   try {
     await client.connect();
     await assertPrimary(client);
@@ -145,6 +159,8 @@ export async function connectedAtOnce(options: PostgresOptions): Promise<Client>
   } catch (error) {
     await client.end().catch(() => undefined);
     throw error;
+  } finally {
+    stop?.removeEventListener("abort", giveUp);
   }
 }
 

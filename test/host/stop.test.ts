@@ -1,13 +1,15 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
-import { connect } from "node:net";
+import { existsSync, readFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { times } from "../support/counts.ts";
 import { sessionsOf, storedUses } from "../support/evidence-file.ts";
 import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
+import { freePort } from "../support/server.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
+import { crewEnv } from "../support/workers.ts";
 
 afterAll(cleanUp);
 
@@ -107,12 +109,21 @@ describe("a clean stop", () => {
     expect(sessionsOf(place.data).map((session) => session.ended)).toEqual(["clean"]);
   });
 
-  test("SIGTERM during the start or a second one does no harm", async () => {
+  test("SIGTERM told twice at once, as service managers do to groups, is told once", async () => {
+    const served = await started(newPlace("twice"));
+    for (let told = 0; told < 2; told += 1) served.process.signal("SIGTERM");
+    expect(await served.process.exited).toBe(0);
+  });
+
+  test("a second one ends it at once, whatever is under way, and does no harm", async () => {
     const place = newPlace("impatient");
     const served = await started(place);
+    slowly(served.url, served.rootKey, "/v1/service-accounts", JSON.stringify({ name: "never sent" }));
+    await served.call("GET", "/v1/keys/self");
     served.process.signal("SIGTERM");
+    await Bun.sleep(600);
     served.process.signal("SIGTERM");
-    expect([0, 143, null]).toContain(await served.process.exited);
+    expect(await served.process.exited).toBe(143);
     expect((await (await started(place)).call("GET", "/v1/keys/self")).status).toBe(200);
   });
 });
@@ -130,6 +141,111 @@ test("SIGTERM at the very moment at which it is ready is a clean stop, and durin
     expect(await process.stop()).toBe(0);
   }
 });
+
+describe("a start that waits for PostgreSQL", () => {
+  const LONG_BEFORE_ANY_LIMIT_MS = 25_000;
+
+  const startOn = (port: number) => {
+    const place = newPlace("waiting");
+    const url = `postgres://keyturn:unused@127.0.0.1:${port}/keyturn`;
+    const env = { ...place.env, KEYTURN_DATABASE_URL: url, KEYTURN_DATABASE_CONNECT_TIMEOUT: "60s" };
+    return spawnKeyturn(["serve"], { env, logFile: place.logFile });
+  };
+
+  async function expectCleanStop(
+    server: ReturnType<typeof startOn>,
+    signal: "SIGTERM" | "SIGINT",
+  ): Promise<void> {
+    process.kill(server.pid, signal);
+    const code = await server.exited;
+    const said = server.errors().matchAll(/"msg":"(\w+)"/g);
+    expect({ code, said: [...said].map(([, word]) => word) }).toEqual({
+      code: 0,
+      said: ["stopping", "stopped"],
+    });
+  }
+
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "ends at once and cleanly by %s while nobody listens there",
+    async (signal) => {
+      const server = startOn(await freePort());
+      await until("it waits", () => server.errors().includes("waiting for the database"));
+      await expectCleanStop(server, signal);
+    },
+    LONG_BEFORE_ANY_LIMIT_MS,
+  );
+
+  test(
+    "ends at once and cleanly while somebody listens there who says nothing",
+    async () => {
+      let isReached = false;
+      const silent = createServer((socket) => {
+        isReached = true;
+        socket.on("error", () => undefined);
+      });
+      await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+      const address = silent.address();
+      const server = startOn(typeof address === "object" && address !== null ? address.port : 0);
+      await until("it is connected", () => isReached);
+      await expectCleanStop(server, "SIGTERM");
+      silent.close();
+    },
+    LONG_BEFORE_ANY_LIMIT_MS,
+  );
+});
+
+describe("a signal to the server and all its workers at once", () => {
+  // The server leads a group of its own, so that the signal reaches nobody else.
+  const limits = { through: ["setsid"] };
+
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "is a clean stop by %s, however far the start has come",
+    async (signal) => {
+      for (const afterMs of [0, 50, 100, 200, 300, 400, 500, 600, 800, 1_000]) {
+        const place = newPlace("group");
+        const env = { ...place.env, ...crewEnv(3) };
+        const server = spawnKeyturn(["serve"], { env, logFile: place.logFile, ...limits });
+        await until("it has begun", () => existsSync(join(place.data, "keyturn.lock")));
+        await Bun.sleep(afterMs);
+        process.kill(-server.pid, signal);
+        const code = await server.exited;
+        expect({ afterMs, code, said: server.errors() }).toEqual({
+          afterMs,
+          code: 0,
+          said: expect.stringMatching(/"msg":"stopping".*"msg":"stopped"/s),
+        });
+      }
+    },
+  );
+
+  test("loses no use that a worker has counted", async () => {
+    const place = newPlace("group-usage", { KEYTURN_FLUSH_INTERVAL: "60s" });
+    const served = await serveAt(place, crewEnv(3), limits);
+    running.push(served);
+    const key = await issueAt(served.call, "billing");
+    await verifyOften(served, key.secret, 300);
+    process.kill(-served.process.pid, "SIGTERM");
+    expect(await served.process.exited).toBe(0);
+    expect(storedUses(place.data, key.id)).toBe(300);
+    expect(sessionsOf(place.data).map(({ ended }) => ended)).toEqual(["clean", "clean", "clean"]);
+    expect(served.process.errors()).not.toContain("it is started again");
+  });
+});
+
+test("a worker that is ended before it is ready ends the start, with exit code 1, where nobody asked for a stop", async () => {
+  const place = newPlace("worker-ended");
+  const env = { ...place.env, ...crewEnv(2) };
+  const server = spawnKeyturn(["serve"], { env, logFile: place.logFile });
+  const worker = await until("it has started a worker", () => childrenOf(server.pid)[0]);
+  process.kill(worker, "SIGTERM");
+  expect(await server.exited).toBe(1);
+  expect(server.errors()).toMatch(/^keyturn: crew#1 ended before it was ready \(SIGTERM\)\.$/m);
+});
+
+function childrenOf(pid: number): readonly number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  return children.split(" ").filter(Boolean).map(Number);
+}
 
 describe("a crash", () => {
   test("loses at most what came since the last flush, and never invents a use", async () => {
