@@ -66,6 +66,8 @@ export interface Authority {
   readonly inProgress: Set<string>;
   /** Retry keys by which this process made something a moment ago, with the monotonic time. Oldest first. */
   readonly madeLately: Map<string, number>;
+  /** The same of records that others made, by which a retry was refused, and when the first was. */
+  readonly knownLately: Map<string, number>;
   /** Applies an entry that this process has just made durable, and tells the witness. */
   committed(entry: FollowedEntry): Promise<void>;
 }
@@ -171,6 +173,7 @@ export async function createAuthority(parts: AuthorityParts): Promise<Authority>
     refusals: createRefusalCounts(),
     inProgress: new Set(),
     madeLately: new Map(),
+    knownLately: new Map(),
     committed: async (entry) => {
       try {
         // First: a head in the witness file says that what was applied by then stands there.

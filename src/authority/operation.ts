@@ -141,6 +141,8 @@ interface Retry {
 
 /** How long the answer of another process may be under way after its change was made. */
 const ANSWER_UNDER_WAY_MS = 1_000;
+/** For how long a client that was told to try again is sure to be known when it does. */
+const KNOWN_MS = 60_000;
 
 async function retryOf(
   authority: Authority,
@@ -160,13 +162,30 @@ async function isAlone({ storage, process }: Authority): Promise<boolean> {
 
 /** Older ones are told by the record itself. */
 function noteMade({ madeLately, clock }: Authority, ticket: string): void {
-  const now = clock.monotonic();
-  for (const [had, at] of madeLately) {
-    if (now - at < 2 * ANSWER_UNDER_WAY_MS) break;
-    madeLately.delete(had);
-  }
+  dropBefore(madeLately, clock.monotonic() - 2 * ANSWER_UNDER_WAY_MS);
   madeLately.delete(ticket);
-  madeLately.set(ticket, now);
+  madeLately.set(ticket, clock.monotonic());
+}
+
+/**
+ * Whether this process has known of the record for long enough, by its monotonic clock. Where the newest entry is dated ahead
+ * time stands still, and what was made then would be fresh for as long.
+ */
+function isKnown({ knownLately, clock }: Authority, { actorId, key, seq }: IdempotencyRecord): boolean {
+  const record = `${actorId} ${key} ${seq}`;
+  const since = knownLately.get(record);
+  if (since !== undefined) return clock.monotonic() - since >= ANSWER_UNDER_WAY_MS;
+  dropBefore(knownLately, clock.monotonic() - KNOWN_MS);
+  knownLately.set(record, clock.monotonic());
+  return false;
+}
+
+/** Those that came first are the oldest. */
+function dropBefore(noted: Map<string, number>, before: number): void {
+  for (const [what, at] of noted) {
+    if (at > before) break;
+    noted.delete(what);
+  }
 }
 
 interface Attempt<Input, Output> {
@@ -243,7 +262,8 @@ async function madeBefore(
   if (earlier === null) return null;
   // Made by another process, whose answer may still be under way: its secret must live. What was made here before this
   // request came in is not newer than the head was by then.
-  const isFresh = !retry.madeHere && now - earlier.createdAt < ANSWER_UNDER_WAY_MS;
+  const isFresh =
+    !retry.madeHere && now - earlier.createdAt < ANSWER_UNDER_WAY_MS && !isKnown(authority, earlier);
   if (earlier.seq > retry.headSeq || (isFresh && !(await isAlone(authority)))) throw inProgress();
   if (earlier.operation !== operation || earlier.requestHash !== retry.requestHash) {
     throw new Refusal(

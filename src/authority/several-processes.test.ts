@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { actorOf, INHERITED, startWorld, type World } from "../../test/support/authority.ts";
+import { actorOf, INHERITED, MINUTE, startWorld, type World } from "../../test/support/authority.ts";
 import { times } from "../../test/support/counts.ts";
 import { noted } from "../../test/support/traces.ts";
 import { createMembership } from "./cluster/membership.ts";
@@ -122,6 +122,23 @@ describe("R15: two processes that are asked for the same thing at once", () => {
     expect(again.key.id).toBe(first.key.id);
     await one.follow();
     expect([await one.judged(first.secret), await one.judged(again.secret)]).toEqual(["revoked", "valid"]);
+  });
+
+  test("a retry is answered a second later though the newest entry is dated ahead and time stands still", async () => {
+    const owner = await one.owner({ scopes: ["a:b"] });
+    const input = { name: "k", ownerId: owner.id, own: INHERITED };
+    const options = { idempotencyKey: "retry" };
+    for (const world of [one, other]) await createMembership(world.authority).join();
+    one.clock.jump(2 * MINUTE);
+    await one.as(one.actor, OPERATIONS.createKey, input, options);
+    one.clock.jump(-2 * MINUTE);
+    await other.follow();
+    const again = () => outcomeOf(other.as(one.actor, OPERATIONS.createKey, input, options));
+    expect(await again()).toBe("idempotency_in_progress");
+    one.clock.pass(999);
+    expect(await again()).toBe("idempotency_in_progress");
+    one.clock.pass(1);
+    expect(await again()).toMatchObject({ key: { name: "k" } });
   });
 
   test("a retry that waited while the other answered another one leaves the secret in that answer alone", async () => {

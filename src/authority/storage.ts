@@ -249,8 +249,8 @@ export interface UsageCount {
 /** Usage and callers: a file of its own on the embedded database, and the worse for a crash by one batch at most. */
 export interface EvidenceStore {
   /**
-   * Opens a reporter's session. Those of the same process without an end are marked as ended uncleanly, but for `goneOn`,
-   * which this one goes on from: that ends cleanly, and at no moment is the process without one.
+   * Opens a reporter's session. One under the same name without an end is marked as ended uncleanly, but for `goneOn`, which
+   * this one goes on from: that ends cleanly, and at no moment is the process without one.
    */
   startReporter(id: ReporterId, process: string, at: Instant, goneOn?: ReporterId | null): Promise<void>;
   /**
@@ -258,8 +258,17 @@ export interface EvidenceStore {
    * reporter must open another session.
    */
   apply(batch: UsageBatch): Promise<"living" | "ended">;
-  /** Gives up sessions that have told nothing since `before`: their processes are gone, with what they had seen. */
-  endLostReporters(before: Instant, at: Instant): Promise<void>;
+  /** Ends those of these sessions as unclean that have told nothing more since: they are gone, with what they saw at last. */
+  endReporters(lost: readonly LivingReporter[], at: Instant): Promise<void>;
+  /** The same for all of a process that has died, under whatever names they went on. */
+  endReportersOf(process: string, at: Instant): Promise<void>;
+  /** No unclean end is later than `at`: the clock that said so was wrong. */
+  endNoneAfter(at: Instant): Promise<void>;
+  /**
+   * Ends every session as unclean, ended ones included, so that nothing that was watched before `at` counts: keys were used
+   * elsewhere meanwhile, which nobody will tell here. A living reporter is told to open another session.
+   */
+  watchAnew(at: Instant): Promise<void>;
   /** The clean end of a session; its last batch must have been applied. */
   stopReporter(id: ReporterId): Promise<void>;
   living(): Promise<readonly LivingReporter[]>;

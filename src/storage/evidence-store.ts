@@ -23,7 +23,10 @@ const HOUR = 60 * MINUTE;
 export function evidenceStoreOver(transact: Transact<EvidenceWriter>, reader: Db): EvidenceStore {
   return {
     startReporter: (id, process, at, goneOn) => transact((tx) => tx.startReporter(id, process, at, goneOn)),
-    endLostReporters: (before, at) => transact((tx) => tx.endLostReporters(before, at)),
+    endReporters: (lost, at) => transact((tx) => tx.endReporters(lost, at)),
+    endReportersOf: (process, at) => transact((tx) => tx.endReportersOf(process, at)),
+    endNoneAfter: (at) => transact((tx) => tx.endNoneAfter(at)),
+    watchAnew: (at) => transact((tx) => tx.watchAnew(at)),
     stopReporter: (id) => transact((tx) => tx.stopReporter(id)),
     apply: (batch) => transact((tx) => tx.apply(batch)),
     dropBefore: (cut) => transact((tx) => tx.dropBefore(cut)),
@@ -38,7 +41,14 @@ export function evidenceStoreOver(transact: Transact<EvidenceWriter>, reader: Db
 /** What changes evidence, over a connection with an open transaction. */
 export type EvidenceWriter = Pick<
   EvidenceStore,
-  "startReporter" | "endLostReporters" | "apply" | "stopReporter" | "dropBefore"
+  | "startReporter"
+  | "endReporters"
+  | "endReportersOf"
+  | "endNoneAfter"
+  | "watchAnew"
+  | "apply"
+  | "stopReporter"
+  | "dropBefore"
 >;
 
 export function evidenceWriterOver(db: Db, engine: Engine): EvidenceWriter {
@@ -52,17 +62,11 @@ export function evidenceWriterOver(db: Db, engine: Engine): EvidenceWriter {
   return {
     startReporter: async (id, process, at, goneOn = null) => {
       if (goneOn !== null) await stopReporter(goneOn);
-      const gone = { ended: "unclean", ended_at: at };
-      const further = furtherSession(process, "");
+      // Not those under further names: a living process of the same name may be what goes on there.
       await db
         .updateTable("reporters")
-        .set(gone)
-        .where((is) =>
-          is.or([
-            is("process", "=", process),
-            is(sql<string>`substr(process, 1, ${[...further].length})`, "=", further),
-          ]),
-        )
+        .set({ ended: "unclean", ended_at: at })
+        .where("process", "=", process)
         .where("ended", "is", null)
         .execute();
       // Those of a backup: what was seen between it and now, nobody has told.
@@ -77,13 +81,35 @@ export function evidenceWriterOver(db: Db, engine: Engine): EvidenceWriter {
         .values({ id, process, batch_seq: 0, covers_from: at, covers_until: at, ended: null, ended_at: null })
         .execute();
     },
-    endLostReporters: async (before, at) =>
-      void (await db
+    endReporters: async (lost, at) => {
+      for (const { id, batchSeq } of lost) {
+        await db
+          .updateTable("reporters")
+          .set({ ended: "unclean", ended_at: at })
+          .where("id", "=", id)
+          .where("batch_seq", "=", batchSeq)
+          .where("ended", "is", null)
+          .execute();
+      }
+    },
+    endReportersOf: async (process, at) => {
+      const further = furtherSession(process, "");
+      await db
         .updateTable("reporters")
         .set({ ended: "unclean", ended_at: at })
-        .where("covers_until", "<", before)
+        .where((is) =>
+          is.or([
+            is("process", "=", process),
+            is(sql<string>`substr(process, 1, ${[...further].length})`, "=", further),
+          ]),
+        )
         .where("ended", "is", null)
-        .execute()),
+        .execute();
+    },
+    endNoneAfter: async (at) =>
+      void (await db.updateTable("reporters").set({ ended_at: at }).where("ended_at", ">", at).execute()),
+    watchAnew: async (at) =>
+      void (await db.updateTable("reporters").set({ ended: "unclean", ended_at: at }).execute()),
     stopReporter,
     apply: flushOver(db, engine),
     dropBefore: async (cut) => {
@@ -230,18 +256,18 @@ async function watchedOver(db: Db): Promise<Watched> {
     .limit(1)
     .executeTakeFirst();
   if (newest === undefined) return { watches: [], restartedAt: null, watermark: null };
-  const recent = db
+  const sessions = db
     .selectFrom("reporters")
-    .select(["covers_from as from", "covers_until as until", "ended", "ended_at as endedAt"])
-    .where((is) =>
-      is.or([is("ended", "is", null), is("covers_until", ">=", newest.covers_until - LONGEST_WATCH_MS)]),
-    );
+    .select(["covers_from as from", "covers_until as until", "ended", "ended_at as endedAt"]);
   // Of any number that were lost the one that was given up last says it all, and nothing before that is watched.
-  const lost = await recent
+  const lost = await sessions
     .where("ended", "=", "unclean")
     .orderBy(sql`coalesce(ended_at, covers_until)`, "desc")
     .limit(1)
     .execute();
+  const recent = sessions.where((is) =>
+    is.or([is("ended", "is", null), is("covers_until", ">=", newest.covers_until - LONGEST_WATCH_MS)]),
+  );
   const restartedAt = lost.map(({ endedAt, until }) => endedAt ?? until)[0] ?? 0;
   const others = await recent
     .where((is) =>

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import {
+  createTestClock,
   DAY,
   HOUR,
   MINUTE,
@@ -15,7 +16,7 @@ import { until } from "../../test/support/until.ts";
 import { OPERATIONS } from "../authority/operations.ts";
 import type { RotationPlan } from "../authority/rotations/rotation.ts";
 import { HOST } from "../authority/setup/setup.ts";
-import { dropAged, endBrownoutsAtStop, endLost, endLostBrownouts, workOnce } from "./worker.ts";
+import { createLossWatch, dropAged, endBrownoutsAtStop, endLostBrownouts, workOnce } from "./worker.ts";
 
 /** A rotation whose one caller has moved: adopted as soon as a quiet period was watched. */
 async function moved(world: World, plan: RotationPlan = QUICK) {
@@ -323,10 +324,11 @@ describe("a brownout ends", () => {
     await world.as(HOST, OPERATIONS.closeStore, { why: "moving" });
     const next = await world.crash();
     await endLostBrownouts(next.authority);
-    await endLost(next.authority);
+    const endLost = createLossWatch(next.authority);
+    await endLost();
     expect(await brownoutOf(next, id)).toMatchObject({ stopReason: null });
     await next.as(HOST, OPERATIONS.openStore, {});
-    await endLost(next.authority);
+    await endLost();
     expect(await brownoutOf(next, id)).toMatchObject({ stopReason: "unclean_stop" });
     await next.close();
   });
@@ -364,22 +366,40 @@ describe("a process that tells nothing is given up", () => {
     const world = await startWorld({ process: "one", settings });
     const other = await startWorld({ folder: world.folder, clock: world.clock, process: "other", settings });
     const restartedAt = async () => (await world.authority.storage.evidence.watched()).restartedAt;
+    const endLost = createLossWatch(world.authority);
     for (let minute = 0; minute < 3; minute += 1) {
       await world.pass(MINUTE);
       // Rounds of the worker, while the other one's flush is on its way.
       for (let round = 0; round < 3; round += 1) {
-        await endLost(world.authority);
+        await endLost();
         await world.pass(100);
       }
       expect(await restartedAt()).toBeNull();
       await other.authority.recorder.flush();
     }
+    // From the first round that has seen what the other told last.
+    await endLost();
     await world.pass(3 * MINUTE);
-    await endLost(world.authority);
+    await endLost();
     expect(await restartedAt()).toBeNull();
     await world.pass(1);
-    await endLost(world.authority);
+    await endLost();
     expect(await restartedAt()).toBe(world.clock.wall());
+    await other.leave();
+    await world.close();
+  });
+
+  test("by no process whose clock is ahead or behind: what others tell counts, not when they say so", async () => {
+    const settings = { flushSeconds: 60 };
+    const world = await startWorld({ process: "one", settings });
+    const clock = createTestClock(world.clock.wall() - 10 * MINUTE);
+    const other = await startWorld({ folder: world.folder, clock, process: "other", settings });
+    const endLost = createLossWatch(world.authority);
+    for (let minute = 0; minute < 10; minute += 1) {
+      for (const one of [world, other]) await one.pass(MINUTE);
+      await endLost();
+    }
+    expect((await world.authority.storage.evidence.watched()).restartedAt).toBeNull();
     await other.leave();
     await world.close();
   });

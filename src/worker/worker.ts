@@ -1,7 +1,7 @@
 import { SYSTEM } from "../authority/audit/entry.ts";
 import type { Authority } from "../authority/authority.ts";
 import { LONGEST_FLUSH_SECONDS } from "../authority/callers/recorder.ts";
-import type { RotationId } from "../authority/ids.ts";
+import type { ReporterId, RotationId } from "../authority/ids.ts";
 import { perform } from "../authority/operation.ts";
 import { advanceRotation } from "../authority/rotations/advance-rotation.ts";
 import type { Brownout, BrownoutStop } from "../authority/rotations/brownout.ts";
@@ -9,6 +9,7 @@ import { endBrownout } from "../authority/rotations/end-brownout.ts";
 import { judgeRotation } from "../authority/rotations/gather-evidence.ts";
 import { nextStep, type Rotation, type Step } from "../authority/rotations/rotation.ts";
 import type { Watched } from "../authority/rotations/watch.ts";
+import type { LivingReporter } from "../authority/storage.ts";
 import type { Instant } from "../authority/time.ts";
 
 const PAGE = 100;
@@ -98,7 +99,7 @@ async function endOf(brownout: Brownout, authority: Authority, now: number): Pro
 
 /**
  * For the start: what a brownout counted is lost with an unclean stop, so its threshold can't hold any more and it is
- * over. To be called when the recorder has started. Where no change is accepted, `endLost` makes up for it later.
+ * over. To be called when the recorder has started. Where no change is accepted, `createLossWatch` makes up for it later.
  */
 export async function endLostBrownouts(authority: Authority): Promise<void> {
   if (!authority.health.writable()) return;
@@ -128,16 +129,32 @@ async function endRunningBrownouts(
 
 /**
  * A process that has told nothing of what it saw for so long is gone, with what it saw at last: three of the longest flush
- * intervals, for this process doesn't know those of the others.
+ * intervals, for this process doesn't know those of the others. By this process' monotonic clock, and by what others tell
+ * and not by when: nobody's wall clock has a say in it.
  */
 const REPORTER_LOST_MS = 3 * LONGEST_FLUSH_SECONDS * 1000;
 
 /** Gives up the reports of processes that are gone, and the brownouts whose count went with them. */
-export async function endLost(authority: Authority): Promise<void> {
-  if (authority.time.trouble() !== null || !authority.health.writable()) return;
-  const now = authority.time.now();
-  await authority.storage.evidence.endLostReporters(now - REPORTER_LOST_MS, now);
-  await endLostBrownouts(authority);
+export function createLossWatch(authority: Authority): () => Promise<void> {
+  const { clock, health, storage, time } = authority;
+  /** The newest batch of each session, and when this process first knew of it. */
+  const newest = new Map<ReporterId, { readonly batchSeq: number; readonly since: number }>();
+
+  function isLost({ id, batchSeq }: LivingReporter): boolean {
+    const known = newest.get(id);
+    if (known?.batchSeq === batchSeq) return clock.monotonic() - known.since > REPORTER_LOST_MS;
+    newest.set(id, { batchSeq, since: clock.monotonic() });
+    return false;
+  }
+
+  return async () => {
+    if (time.trouble() !== null || !health.writable()) return;
+    const living = await storage.evidence.living();
+    const lost = living.filter(isLost);
+    for (const id of newest.keys()) if (!living.some((one) => one.id === id)) newest.delete(id);
+    if (lost.length > 0) await storage.evidence.endReporters(lost, time.now());
+    await endLostBrownouts(authority);
+  };
 }
 
 /** Drops what has aged out: minutes of usage after two days; hours, and callers unseen, after 400; retry records. */

@@ -407,20 +407,23 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         expect(await evidence.watched()).toEqual({ ...both, watermark: START + 20 });
       }));
 
-    test("begins anew when a process is given up, and only one that has told nothing since the given instant is", () =>
+    test("begins anew when a process is given up, and only one that has told nothing since it was looked at is", () =>
       fresh(async (start) => {
         const here = await start(START);
         const there = newId("rep");
         await evidence.startReporter(there, "another", START);
         await covers(there, 1, START + 20);
+        const silent = [{ id: there, batchSeq: 1 }];
+        await covers(there, 2, START + 20);
         await covers(here, 1, START + 90);
-        await evidence.endLostReporters(START + 20, START + 80);
+        await evidence.endReporters(silent, START + 80);
         expect((await evidence.watched()).watermark).toBe(START + 20);
-        await evidence.endLostReporters(START + 21, START + 80);
+        silent[0] = { id: there, batchSeq: 2 };
+        await evidence.endReporters(silent, START + 80);
         const after = { watches: [{ from: START + 80, until: START + 90 }], restartedAt: START + 80 };
         expect(await evidence.watched()).toEqual({ ...after, watermark: START + 90 });
         // Given up once, and not again.
-        await evidence.endLostReporters(START + 21, START + 85);
+        await evidence.endReporters(silent, START + 85);
         expect((await evidence.watched()).restartedAt).toBe(START + 80);
       }));
 
@@ -437,7 +440,7 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
           usage: [],
         });
         expect(await evidence.apply(batch(1))).toBe("living");
-        await evidence.endLostReporters(START + DAY, START + DAY);
+        await evidence.endReporters(await evidence.living(), START + DAY);
         for (let i = 0; i < 2; i += 1) expect(await evidence.apply(batch(2))).toBe("ended");
         expect((await evidence.callersOf(key)).map(({ counts }) => counts)).toEqual([{ valid: 2 }]);
         expect((await evidence.watched()).restartedAt).toBe(START + DAY);
@@ -514,16 +517,59 @@ export function evidenceContract(engine: string, open: () => Promise<Storage>): 
         expect((await evidence.watched()).restartedAt).toBe(START + 600);
       }));
 
-    test("R16: waits for no session of a process that has started anew, under whatever name that one went on", () =>
+    test("R16: waits for no session of a process that died, under whatever names it went on, and for all others", () =>
       fresh(async (start) => {
-        for (const process of ["test", "test 2"])
-          await evidence.startReporter(newId("rep"), furtherSession(process, newId("rep")), START);
-        const { length } = await evidence.living();
-        expect(length).toBe(2);
-        const again = await start(START + 10);
-        const living = await evidence.living();
-        expect(living).toHaveLength(2);
-        expect(living.map(({ id }) => id)).toContain(again);
+        const others = ["another", "test 2", furtherSession("test 2", newId("rep"))];
+        for (const process of [furtherSession("test", newId("rep")), ...others])
+          await evidence.startReporter(newId("rep"), process, START);
+        await start(START);
+        // A start under the name is no proof: a living one may be called the same.
+        await start(START + 10);
+        expect(await evidence.living()).toHaveLength(5);
+        await evidence.endReportersOf("test", START + 20);
+        expect(await evidence.living()).toHaveLength(3);
+        expect((await evidence.watched()).restartedAt).toBe(START + 20);
+      }));
+
+    test("R16: begins anew no later than now where a clock that was ahead had ended sessions", () =>
+      fresh(async (start) => {
+        await start(START);
+        await start(START + 500 * DAY);
+        await evidence.endNoneAfter(START + HOUR);
+        expect((await evidence.watched()).restartedAt).toBe(START + HOUR);
+        await evidence.endNoneAfter(START + 2 * HOUR);
+        expect((await evidence.watched()).restartedAt).toBe(START + HOUR);
+      }));
+
+    test("R16: remembers an unclean end beside a living session that is years ahead", () =>
+      fresh(async (start) => {
+        await start(START);
+        await evidence.endReportersOf("test", START + HOUR);
+        const ahead = newId("rep");
+        await evidence.startReporter(ahead, "another", START + 500 * DAY);
+        await covers(ahead, 1, START + 501 * DAY);
+        expect((await evidence.watched()).restartedAt).toBe(START + HOUR);
+      }));
+
+    test("R16: begins anew where keys were used elsewhere meanwhile, whatever had ended cleanly before", () =>
+      fresh(async (start) => {
+        const ended = await start(START);
+        await covers(ended, 1, START + HOUR);
+        await evidence.stopReporter(ended);
+        const living = await start(START + HOUR);
+        await covers(living, 1, START + 2 * HOUR);
+        await evidence.watchAnew(START + 3 * HOUR);
+        expect(await evidence.watched()).toEqual({
+          watches: [],
+          restartedAt: START + 3 * HOUR,
+          watermark: null,
+        });
+        const late = { reporterId: living, batchSeq: 2, coversFrom: START, coversUntil: START + 4 * HOUR };
+        expect(await evidence.apply({ ...late, callers: [], usage: [] })).toBe("ended");
+        await covers(await start(START + 4 * HOUR), 1, START + 5 * HOUR);
+        expect((await evidence.watched()).watches).toEqual([
+          { from: START + 4 * HOUR, until: START + 5 * HOUR },
+        ]);
       }));
 
     test("R16: is not hidden by a session of a clock that was years ahead, ended or living", () =>

@@ -407,8 +407,7 @@ describe("when a process ends", () => {
       sessionsOf(place.data)
         .map(({ ended }) => ended)
         .toSorted(),
-      // The server gave it up, for which it opened a session in its name.
-    ).toEqual(["clean", null, null, null, "unclean"]);
+    ).toEqual([null, null, null, "unclean"]);
     expect(await crew.process.stop()).toBe(0);
     expect(storedUses(place.data, key.id)).toBe(sent + 1);
   });

@@ -10,11 +10,11 @@ export const forgetProcess: Operation<{ readonly name: string }, void> = {
   name: "cluster.forget",
   permission: "keyturn:cluster.write",
   operatorOnly: true,
-  async run({ authority, now, record }, { name }) {
-    const { storage, process } = authority;
+  async run({ authority, record }, { name }) {
+    const { clock, storage, process } = authority;
     const named = (await storage.cluster.processes()).filter((one) => one.name === name);
     if (named.length === 0) throw new Refusal("not_found", "No such process is on the list.");
-    const dead = named.filter((one) => one.id !== process.id && !isAlive(one, now));
+    const dead = named.filter((one) => one.id !== process.id && !isAlive(one, clock.wall()));
     if (dead.length === 0) {
       throw new Refusal(
         "process_alive",

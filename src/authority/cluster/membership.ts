@@ -14,6 +14,8 @@ export interface Membership {
 /** News go out at most this often, so that a burst of changes is not a burst of reports. */
 const NEWS_MS = 50;
 const LIFE_MS = 1_000;
+/** How often a process that stops tries to learn whether the log goes on. */
+const LAST_LOOKS = 3;
 
 /** What a process can say of itself. */
 export function reportOf(
@@ -31,7 +33,7 @@ export function reportOf(
 
 /** `onNamesake` is told once of a living process that is called the same, for the log. */
 export function createMembership(authority: Authority, onNamesake: () => void = () => undefined): Membership {
-  const { clock, follower, neighbours, process, recorder, settings, storage, time } = authority;
+  const { clock, follower, neighbours, process, recorder, settings, storage } = authority;
   const { boundedSeconds } = settings;
   let toldSeq = -1;
   let toldAt = Number.NEGATIVE_INFINITY;
@@ -40,22 +42,36 @@ export function createMembership(authority: Authority, onNamesake: () => void = 
   let soon: Promise<void> | null = null;
   let toldOfNamesake = false;
 
-  const reportNow = () => reportOf({ follower, recorder }, time.now());
+  // By the wall clock: where the newest entry is dated ahead the authority's time stands still, and each report is another.
+  const reportNow = () => reportOf({ follower, recorder }, clock.wall());
+  const stand = (report: ProcessReport) => storage.cluster.rejoin({ ...process, boundedSeconds, ...report });
 
   async function tell(): Promise<void> {
     const report = reportNow();
     toldAt = clock.monotonic();
     // Another process took the name, or the list was emptied: this one serves all the same. Both must be waited for.
-    if (!(await storage.cluster.report(process.id, report)) && !hasLeft)
-      await storage.cluster.rejoin({ ...process, boundedSeconds, ...report });
+    if (!(await storage.cluster.report(process.id, report)) && !hasLeft) await stand(report);
     toldSeq = report.appliedSeq;
+  }
+
+  /** Whether the log goes on where this process knows it to end, as far as can be told. */
+  async function lastLook(): Promise<boolean> {
+    for (let tries = 1; follower.history() === "whole"; tries += 1) {
+      try {
+        await follower.renew();
+        return true;
+      } catch {
+        if (tries === LAST_LOOKS) return false;
+      }
+    }
+    return follower.history() !== "broken";
   }
 
   async function lookAround(): Promise<void> {
     const now = clock.monotonic();
     if (now - lookedAt < LIFE_MS) return;
     lookedAt = now;
-    neighbours.note(await storage.cluster.processes(), time.now());
+    neighbours.note(await storage.cluster.processes(), clock.wall());
     if (!neighbours.disagreement().hasNamesake || toldOfNamesake) return;
     toldOfNamesake = true;
     onNamesake();
@@ -84,10 +100,10 @@ export function createMembership(authority: Authority, onNamesake: () => void = 
     },
     leave: async () => {
       hasLeft = true;
-      // A last look. Whoever has applied what the log lacks stays on the list: that keeps others from serving it (R14).
-      if (follower.history() === "whole") await follower.renew().catch(() => undefined);
-      if (follower.history() !== "broken") await storage.cluster.leave(process.id);
-      else await storage.cluster.report(process.id, reportNow());
+      // Whoever has applied what the log lacks, or may have, stays on the list: that keeps others from serving it (R14).
+      if (await lastLook()) return storage.cluster.leave(process.id);
+      const report = reportNow();
+      if (!(await storage.cluster.report(process.id, report))) await stand(report);
     },
   };
 }

@@ -16,7 +16,8 @@ export const readCluster: Reading<Record<string, never>, ClusterView> = {
   name: "cluster.read",
   permission: "keyturn:cluster.read",
   operatorOnly: true,
-  async run({ read, authority, now }) {
+  async run({ read, authority }) {
+    const now = authority.clock.wall();
     const { seq } = await read.audit.head();
     const processes = await authority.storage.cluster.processes();
     return { processes: processes.map((one) => asKnown(one, authority, now)), seq, now };

@@ -9,11 +9,17 @@ import { createDatabaseWatch } from "./watch-database.ts";
 let identity: string;
 /** Whether the log does not go on where the other process has it end. */
 let isCutForOther: boolean;
+/** Whether it can't look at all. */
+let isAway = false;
 const through = (storage: Storage): Storage => ({ ...storage, identity: async () => identity });
 const throughOther = (storage: Storage): Storage => ({
   ...through(storage),
   follow: (after, limit) =>
-    isCutForOther ? Promise.resolve({ continuous: false, entries: [] }) : storage.follow(after, limit),
+    isAway
+      ? Promise.reject(new Error("the connection is gone"))
+      : isCutForOther
+        ? Promise.resolve({ continuous: false, entries: [] })
+        : storage.follow(after, limit),
 });
 
 let one: World;
@@ -103,6 +109,49 @@ describe("R14: a database that took the place of another", () => {
     expect(await noted()).toEqual(["the first"]);
     await otherReportsOnAndOn();
     expect(await noted()).toEqual(["the first", "the second"]);
+  });
+
+  test("is noted also where the newest entry is dated ahead, and time stands still", async () => {
+    await watch();
+    one.clock.jump(4 * 60 * SECOND);
+    await one.owner();
+    one.clock.jump(-4 * 60 * SECOND);
+    await other.follow();
+    identity = "the second";
+    await watch();
+    await otherReportsOnAndOn();
+    expect(await noted()).toEqual(["the first", "the second"]);
+  });
+
+  test("is noted also where a clock was set back in the midst of it", async () => {
+    await watch();
+    identity = "the second";
+    await watch();
+    await otherReportsOnAndOn();
+    one.clock.jump(-60 * 60 * SECOND);
+    identity = "the third";
+    await watch();
+    await otherReports();
+    one.clock.jump(-60 * 60 * SECOND);
+    await otherReportsOnAndOn();
+    expect(await noted()).toEqual(["the first", "the second", "the third"]);
+  });
+
+  test("is not noted where one stopped that could not look before, or that its list did not name", async () => {
+    await watch();
+    identity = "the second";
+    await watch();
+    isAway = true;
+    await members[1].leave();
+    isAway = false;
+    await expect(watch()).rejects.toThrow(SILENT);
+    expect(await noted()).toEqual(["the first"]);
+    // Of one that joined after the last that the standby has of the list.
+    isCutForOther = true;
+    await one.authority.storage.cluster.leave(other.authority.process.id);
+    await members[1].leave();
+    const listed = (await one.authority.storage.cluster.processes()).map(({ name }) => name);
+    expect(listed).toContain("other");
   });
 
   const found: Readonly<Record<string, () => Promise<unknown>>> = {

@@ -50,7 +50,10 @@ export function createDatabaseWatch(authority: Authority): () => Promise<void> {
     for (const { id, at } of others) {
       // Who was not on it at the first look has reported since.
       const known = reports.get(id) ?? [Number.NEGATIVE_INFINITY];
-      if (known.length <= IN_DOUBT && known.at(-1) !== at) reports.set(id, [...known, at]);
+      const last = known.at(-1) ?? at;
+      // A clock that was set back would take as long to get there again.
+      if (at < last) reports.set(id, [at]);
+      else if (known.length <= IN_DOUBT && at > last) reports.set(id, [...known, at]);
     }
   }
 
