@@ -53,6 +53,17 @@ export function createCrew({ version, log, toldToStop, nameOf, onDeath }: CrewPa
     return worker;
   }
 
+  /** A timer that is left would keep this process for as long. */
+  function rest(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      void awake.then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   async function keep(first: WorkerProcess, number: number, port: number): Promise<void> {
     let pause = SHORTEST_PAUSE_MS;
     for (let worker = first, since = performance.now(); ; since = performance.now()) {
@@ -63,7 +74,7 @@ export function createCrew({ version, log, toldToStop, nameOf, onDeath }: CrewPa
       await onDeath(nameOf(number)).catch((error) =>
         log.error({ err: error }, "its traces could not be removed"),
       );
-      await Promise.race([Bun.sleep(pause), awake]);
+      await rest(pause);
       if (isStopping()) return;
       pause = Math.min(LONGEST_PAUSE_MS, 2 * pause);
       worker = run(number, port);

@@ -94,12 +94,12 @@ const UNKNOWN = warning(
 /** Each process says every second that it lives. */
 async function servers(
   { database }: Config,
-  { storage, time }: Authority,
+  { clock, storage }: Authority,
   isServing: boolean,
 ): Promise<Found> {
   const all = await storage.cluster.processes();
   if (!isServing || (database !== null && all.length === 0)) return NOT_RUNNING;
-  const silent = all.filter(({ at }) => time.now() - at > LONGEST_SILENCE_MS).map(({ name }) => name);
+  const silent = all.filter(({ at }) => clock.wall() - at > LONGEST_SILENCE_MS).map(({ name }) => name);
   if (silent.length > 0)
     return warning(
       `is serving, but nothing is heard of ${silent.join(", ")}: halted, dead, or cut off from the database; one that is dead leaves the list with: keyturn cluster forget <name>`,
@@ -148,8 +148,11 @@ async function privileges(database: DatabaseConfig): Promise<Found> {
 }
 
 async function acceptTheClock(authority: Authority): Promise<Found> {
-  const head = await authority.storage.read.audit.head();
-  if (head.at <= authority.clock.wall())
+  const { clock, storage } = authority;
+  const head = await storage.read.audit.head();
+  // Or nothing would count as watched before the date at which a process was given up in a false future.
+  await storage.evidence.endNoneAfter(clock.wall());
+  if (head.at <= clock.wall())
     return ok("the clock is not behind the newest entry: there was nothing to accept");
   await perform(authority, acceptClock, HOST, {});
   return ok(`the machine's clock counts from now on; the newest entry was dated ${formatInstant(head.at)}`);

@@ -1,4 +1,3 @@
-import { performance } from "node:perf_hooks";
 import { perform } from "../authority/operation.ts";
 import { acceptLoss, type Closed, closeStore, openStore } from "../authority/setup/installation.ts";
 import { HOST } from "../authority/setup/setup.ts";
@@ -11,11 +10,13 @@ import {
   copyAuthority,
   copyEvidence,
   emptyCopy,
+  holdsEntry,
   type TargetConnection,
 } from "../storage/move.ts";
 import { type FolderLock, lockMove } from "../storage/sqlite-storage.ts";
 import {
   assertInstallation,
+  assertWitnessed,
   HostError,
   inDatabaseWords,
   inWords,
@@ -43,7 +44,7 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
   try {
     const prepare = async () => {
       const content = await inWords(() => contentOf(connection));
-      if (content === "in use") throw new HostError(plan.cancel ? NOTHING_TO_CALL_OFF : NOT_EMPTY);
+      if (content === "in use") throw new HostError(plan.cancel ? NOTHING_TO_CALL_OFF : await whyInUse());
       if (content !== "empty" && (await compare(source, content)) === "another's")
         throw new HostError(plan.cancel ? ANOTHERS_COPY : NOT_EMPTY);
       // Only now: what somebody else has there is not to be changed, not even by a step of the schema.
@@ -51,8 +52,9 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
         await inWords(() => migratePostgres(database, plan.cancel ? undefined : plan.runtimeRole));
       return content;
     };
+    const whyInUse = async () => ((await wentHere(source, target)) ? MOVED_HERE : NOT_EMPTY);
     if (plan.cancel) return await alone(source, async () => callOff(source, target, await prepare(), tell));
-    const closedAt = performance.now();
+    await withUnwitnessed(source, ({ authority }) => assertWitnessed(authority, source));
     const loss = await alone(source, async () => copy(source, target, await prepare(), plan, tell));
     const lock = await oldServersEnd(source, tell);
     try {
@@ -64,9 +66,11 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
         lock.release();
         await inWords(() => copyEvidence(source.dataFolder, connection));
         await withUnwitnessed({ ...config, database }, async ({ authority }) => {
+          // A copy ends with the entry by which the folder was closed for it.
+          const closedAt = (await authority.storage.read.audit.head()).at;
           // Either opens it. Whoever answers for the loss does so with the same entry, or not at all.
           const { seq } = await perform(authority, loss === "accepted" ? acceptLoss : openStore, HOST, {});
-          tell({ step: "opened", seq, closedSeconds: (performance.now() - closedAt) / 1000 });
+          tell({ step: "opened", seq, closedSeconds: (authority.time.now() - closedAt) / 1000 });
         });
       });
     } finally {
@@ -88,6 +92,7 @@ async function alone<T>(source: Config, work: () => Promise<T>): Promise<T> {
 }
 
 const NOT_EMPTY = "The database is not empty. Nothing is overwritten: name an empty one.";
+const MOVED_HERE = "This installation was moved to that database already: there is nothing left to do.";
 const MOVED_BEFORE =
   "This installation was moved before, to another database. What was changed there since, revocations among it, is not in this folder. If that database is lost for good, say --accept-loss.";
 const NOTHING_TO_CALL_OFF = "The database is open for changes: there is no move to call off.";
@@ -142,13 +147,16 @@ async function copy(
 ): Promise<"none" | "accepted"> {
   // Copied before this was interrupted; processes may serve from it already.
   const isCopied = content !== "empty" && (await compare(source, content)) === "current";
+  const closed = await closedOf(source);
   // A copy says what the folder was when it was made.
-  const wasMoved = (isCopied ? content.closed : await closedOf(source)) === "moved";
+  const wasMoved = (isCopied ? content.closed : closed) === "moved";
   if (wasMoved && !plan.acceptLoss) throw new HostError(MOVED_BEFORE);
   if (!isCopied) await closeFolder(source, wasMoved ? "moved" : "moving");
   tell({ step: "closed" });
   if (!isCopied) {
     if (content !== "empty") await inWords(() => emptyCopy(connection));
+    // It was closed for another copy before, in which uses may have been counted.
+    if (closed !== null) await watchAnew(source);
     const { rows, head } = await inWords(() => copyAuthority(source.dataFolder, connection));
     tell({ step: "copied", rows, head });
   }
@@ -159,12 +167,33 @@ async function copy(
  * What a copy is to the folder: current where it was made for the move that the folder is closed for. The folder may have
  * been opened in between, and then the copy lacks what was revoked since; or been closed anew, for a copy somewhere else.
  */
-function compare(source: Config, { head, move }: Copy): Promise<"current" | "outdated" | "another's"> {
+function compare(
+  source: Config,
+  { head, move, isOriginal }: Copy,
+): Promise<"current" | "outdated" | "another's"> {
   return withUnwitnessed(source, async ({ authority: { storage } }) => {
     const { continuous } = await storage.follow(head, 0);
     if (!continuous) return "another's";
-    return move !== null && move === (await storage.read.facts.get("move")) ? "current" : "outdated";
+    const isOfThisMove = move !== null && move === (await storage.read.facts.get("move"));
+    return isOfThisMove && isOriginal ? "current" : "outdated";
   });
+}
+
+/** Whether the log of the target goes on from where the folder was left. */
+function wentHere(source: Config, { connection, inWords }: Target): Promise<boolean> {
+  return withUnwitnessed(source, async ({ authority: { storage } }) => {
+    if ((await storage.read.facts.get("closed")) !== "moved") return false;
+    // The last entry is the one by which it was left, which no copy has.
+    const [last] = await storage.read.audit.lines((await storage.read.audit.head()).seq - 2, 1);
+    return last !== undefined && inWords(() => holdsEntry(connection, last));
+  });
+}
+
+/** Nobody tells the folder what was used where it was copied to. */
+function watchAnew(source: Config): Promise<void> {
+  return withUnwitnessed(source, ({ authority: { storage, time } }) =>
+    storage.evidence.watchAnew(time.now()),
+  );
 }
 
 function closedOf(source: Config): Promise<string | null> {
@@ -213,6 +242,7 @@ async function callOff(
     if (closed !== "moving") throw new HostError("The installation is not being moved.");
     // The copy first: nothing must serve a state that the folder leaves behind.
     if (content !== "empty") await inWords(() => emptyCopy(connection));
+    await watchAnew(source);
     const { seq } = await perform(authority, openStore, HOST, {});
     tell({ step: "called off", seq });
   });

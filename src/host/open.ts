@@ -148,6 +148,9 @@ export async function openInstallation(
 const MOVED =
   "This installation was moved to PostgreSQL: name the database in KEYTURN_DATABASE_URL. What is here is kept as it was then.";
 
+const COPY_OF_MOVED =
+  "This database holds a copy of an installation that had been moved elsewhere before, and nobody has answered for what was changed there. Run keyturn migrate-store --accept-loss once more, or keyturn restore --accept-loss where the folder is lost.";
+
 /** A start after this database was put back, or another one was put in its place (R14). */
 const RESTORED =
   "This database was restored from a backup, and revocations made after it may be missing. Run keyturn restore with --witness FILE to make them good, or with --accept-loss to answer for them.";
@@ -161,19 +164,24 @@ export async function assertServable(authority: Authority, config: Config): Prom
   if ((await read.facts.get("restored_unaccepted")) !== null) {
     throw new HostError(RESTORED);
   }
-  await assertNotMoved(authority);
+  await assertNotMoved(authority, config);
   await assertWitnessed(authority, config);
   // Of a witness file, too: what it has not seen, because its process was away, may be missing all the same.
   const noted = await read.facts.get("database_identity");
   if (noted !== null && noted !== (await authority.storage.identity())) throw new HostError(RESTORED);
 }
 
-/** Refuses a folder that was left for another database. Throws `HostError`. */
-export async function assertNotMoved({ storage: { read } }: Authority): Promise<void> {
-  if ((await read.facts.get("closed")) === "moved") throw new HostError(MOVED);
+/**
+ * Refuses a folder that was left for another database, and a copy of such a folder for which nobody has answered yet. Throws
+ * `HostError`.
+ */
+export async function assertNotMoved({ storage: { read } }: Authority, config: Config): Promise<void> {
+  if ((await read.facts.get("closed")) === "moved")
+    throw new HostError(config.database === null ? MOVED : COPY_OF_MOVED);
 }
 
-async function assertWitnessed({ storage: { read } }: Authority, config: Config): Promise<void> {
+/** Refuses what is older than what the witness saw. Throws `HostError`. */
+export async function assertWitnessed({ storage: { read } }: Authority, config: Config): Promise<void> {
   if (config.witnessFile === null) return;
   const newest = newestOf(witnessedHeads(readWitnessFile(config.witnessFile)));
   if (newest === null) return;

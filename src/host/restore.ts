@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { type WitnessLine, witnessedHeads } from "../authority/audit/witness.ts";
+import type { Authority } from "../authority/authority.ts";
 import { perform } from "../authority/operation.ts";
 import { acceptLoss, mergeWitness } from "../authority/setup/installation.ts";
 import { HOST } from "../authority/setup/setup.ts";
@@ -46,42 +47,41 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
     assertInstallation(config);
     // The witness is told too: from here on the log is another than the one that it saw.
     const telling: Config = { ...config, witnessFile: config.witnessFile ?? plan.witnessFile ?? null };
-    await assertNotLeft(telling);
-    // Accepting what is not lost would only cut off what the witness has seen.
-    if (await isServable(telling))
-      throw new HostError("There is nothing to make good: a server may serve this database as it is.");
+    await assertNeeded(telling, plan);
     if (plan.acceptLoss)
       await withInstallation(telling, ({ authority }) => perform(authority, acceptLoss, HOST, {}));
     const merged = witnessed === null ? null : await merge(telling, witnessed);
     const accepted = Number(plan.acceptLoss) + Number(merged !== null);
     if (accepted > 0) await forgetPast(telling, accepted);
-    // Those of the past that is gone; none of them serves by now.
-    if (accepted > 0 && config.database !== null)
-      await withUnwitnessed(config, ({ authority }) => authority.storage.cluster.clear());
+    if (accepted > 0) await leavePast(config);
     return { head, merged, lossAccepted: plan.acceptLoss, servable: plan.acceptLoss || merged !== null };
   } finally {
     lock?.release();
   }
 }
 
-/** What was left for another database is opened by no word about a loss; a backup of it is another matter. */
-function assertNotLeft(config: Config): Promise<void> {
+/** Accepting what is not lost would only cut off what the witness has seen, or open what was left for another database. */
+function assertNeeded(config: Config, plan: RestorePlan): Promise<void> {
   return withUnwitnessed(config, async ({ authority }) => {
-    const restored = await authority.storage.read.facts.get("restored_unaccepted");
-    if (restored === null) await assertNotMoved(authority);
+    const { facts } = authority.storage.read;
+    const isRestored = (await facts.get("restored_unaccepted")) !== null;
+    // A backup of it is another matter, and so is a copy whose folder is lost.
+    if (!isRestored && config.database === null) await assertNotMoved(authority, config);
+    const isBeingMoved = (await facts.get("closed")) !== null;
+    if (isBeingMoved && plan.acceptLoss) return;
+    if (await isServable(authority, config))
+      throw new HostError("There is nothing to make good: a server may serve this database as it is.");
   });
 }
 
-function isServable(config: Config): Promise<boolean> {
-  return withUnwitnessed(config, async ({ authority }) => {
-    try {
-      await assertServable(authority, config);
-      return true;
-    } catch (error) {
-      if (error instanceof HostError) return false;
-      throw error;
-    }
-  });
+async function isServable(authority: Authority, config: Config): Promise<boolean> {
+  try {
+    await assertServable(authority, config);
+    return true;
+  } catch (error) {
+    if (error instanceof HostError) return false;
+    throw error;
+  }
 }
 
 function witnessLines(path: string | null): readonly WitnessLine[] | null {
@@ -94,6 +94,14 @@ function merge(config: Config, lines: readonly WitnessLine[]): Promise<number> {
   const revocations = lines.flatMap((line) => line.revoked);
   return withInstallation(config, async ({ authority }) => {
     return (await perform(authority, mergeWitness, HOST, { revocations })).output;
+  });
+}
+
+/** Of what is gone nobody will tell how keys were used in it, nor do those serve by now that served then. */
+function leavePast(config: Config): Promise<void> {
+  return withUnwitnessed(config, async ({ authority: { storage, time } }) => {
+    await storage.evidence.watchAnew(time.now());
+    await storage.cluster.clear();
   });
 }
 

@@ -9,7 +9,13 @@ import type { Config } from "../config.ts";
 import { startServer } from "../http/server.ts";
 import { POSTGRES_DEFAULTS } from "../storage/postgres.ts";
 import type { WitnessFile } from "../storage/witness-file.ts";
-import { dropAged, endBrownoutsAtStop, endLost, endLostBrownouts, workOnce } from "../worker/worker.ts";
+import {
+  createLossWatch,
+  dropAged,
+  endBrownoutsAtStop,
+  endLostBrownouts,
+  workOnce,
+} from "../worker/worker.ts";
 import { createClosing } from "./closing.ts";
 import { HostError, type OpenInstallation } from "./open.ts";
 import { createRounds } from "./rounds.ts";
@@ -74,8 +80,9 @@ export async function startServing(parts: ServingParts): Promise<Serving> {
     every(config.flushSeconds * 1000, "storing usage", () => authority.recorder.flush());
     if (config.flushSeconds > LOOK_SECONDS)
       every(LOOK_SECONDS * 1000, "answering who waits for reports", createReportAnswers(authority));
+    const endLost = createLossWatch(authority);
     every(ROUND_MS, "the due work", async () => {
-      if (await isMine(authority, "worker")) await work(authority, log);
+      if (await isMine(authority, "worker")) await endLost().then(() => work(authority, log));
     });
     every(HOUR_MS, "dropping what has aged out", async () => {
       if (await isMine(authority, "worker")) await dropAged(authority);
@@ -156,7 +163,6 @@ function isMine({ storage, process, time }: Authority, work: string): Promise<bo
 }
 
 async function work(authority: Authority, log: Logger): Promise<void> {
-  await endLost(authority);
   const { steps, failures } = await workOnce(authority);
   for (const error of failures) log.error({ err: error }, "a rotation could not go on; it is tried again");
   for (const { rotation, step } of steps) {

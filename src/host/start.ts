@@ -1,6 +1,5 @@
 import type { Logger } from "pino";
 import type { Authority, Fault } from "../authority/authority.ts";
-import { newId } from "../authority/ids.ts";
 import type { Config } from "../config.ts";
 import { prepareDatabase } from "../storage/migrate-postgres.ts";
 import {
@@ -46,7 +45,7 @@ export async function assertFit({ authority, witness }: OpenInstallation, config
 /** Whoever has the folder to itself knows that nobody else serves, or verifies, any more. */
 export async function takeOver({ storage, time }: Authority): Promise<void> {
   await storage.cluster.clear();
-  await storage.evidence.endLostReporters(Number.MAX_SAFE_INTEGER, time.now());
+  await storage.evidence.endReporters(await storage.evidence.living(), time.now());
 }
 
 /**
@@ -54,10 +53,7 @@ export async function takeOver({ storage, time }: Authority): Promise<void> {
  * had taken on is anybody's.
  */
 export async function giveUp({ storage, time }: Authority, processName: string): Promise<void> {
-  // A session under its name ends the one before, and nothing was seen in this one.
-  const session = newId("rep");
-  await storage.evidence.startReporter(session, processName, time.now());
-  await storage.evidence.stopReporter(session);
+  await storage.evidence.endReportersOf(processName, time.now());
   for (const { id, name } of await storage.cluster.processes())
     if (name === processName) await storage.cluster.leave(id);
 }

@@ -50,17 +50,21 @@ export function prepareDatabase(
   onWaiting?: Waiting,
   stop?: AbortSignal,
 ): Promise<void> {
-  return withClient(connected(options, onWaiting, stop), async (client) => {
-    await assertUsable(client);
-    if ((await isFounded(client)) && (await isNewest(client))) return;
-    const { may, role } = await mayMigrate(client);
-    if (!may) {
-      throw new Error(
-        `The database has no schema yet, or an older one than this program needs, and this role may not change that: run \`keyturn migrate --runtime-role ${role}\` with the URL of the role that owns the tables.`,
-      );
-    }
-    await bringUpToDate(client);
-  });
+  return withClient(
+    connected(options, onWaiting, stop),
+    async (client) => {
+      await assertUsable(client);
+      if ((await isFounded(client)) && (await isNewest(client))) return;
+      const { may, role } = await mayMigrate(client);
+      if (!may) {
+        throw new Error(
+          `The database has no schema yet, or an older one than this program needs, and this role may not change that: run \`keyturn migrate --runtime-role ${role}\` with the URL of the role that owns the tables.`,
+        );
+      }
+      await bringUpToDate(client);
+    },
+    stop,
+  );
 }
 
 /**
@@ -117,13 +121,29 @@ export async function isFounded(client: ClientBase): Promise<boolean> {
   );
 }
 
-async function withClient<T>(connecting: Promise<Client>, work: (client: Client) => Promise<T>): Promise<T> {
+async function withClient<T>(
+  connecting: Promise<Client>,
+  work: (client: Client) => Promise<T>,
+  stop?: AbortSignal,
+): Promise<T> {
   const client = await connecting;
+  const letGo = givenUpAt(client, stop);
   try {
     return await work(client);
+  } catch (error) {
+    stop?.throwIfAborted();
+    throw error;
   } finally {
+    letGo();
     await client.end();
   }
+}
+
+/** Ends the connection at the signal, in the midst of whatever waits on it. Returns the end of that. */
+function givenUpAt(client: Client, stop: AbortSignal | undefined): () => void {
+  const giveUp = () => void client.connection.stream.destroy();
+  stop?.addEventListener("abort", giveUp);
+  return () => stop?.removeEventListener("abort", giveUp);
 }
 
 async function connected(options: PostgresOptions, onWaiting?: Waiting, stop?: AbortSignal): Promise<Client> {
@@ -150,8 +170,7 @@ async function connected(options: PostgresOptions, onWaiting?: Waiting, stop?: A
 export async function connectedAtOnce(options: PostgresOptions, stop?: AbortSignal): Promise<Client> {
   const client = patientClient(options);
   // A server that keeps silent would be waited for until the time limit.
-  const giveUp = () => void client.connection.stream.destroy();
-  stop?.addEventListener("abort", giveUp);
+  const letGo = givenUpAt(client, stop);
   try {
     await client.connect();
     await assertPrimary(client);
@@ -160,7 +179,7 @@ export async function connectedAtOnce(options: PostgresOptions, stop?: AbortSign
     await client.end().catch(() => undefined);
     throw error;
   } finally {
-    stop?.removeEventListener("abort", giveUp);
+    letGo();
   }
 }
 

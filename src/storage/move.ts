@@ -15,6 +15,7 @@ import { GENESIS } from "../authority/audit/entry.ts";
 import { createChainCheck, type KnownHead } from "../authority/audit/verify-chain.ts";
 import { storable } from "./engine.ts";
 import { isFounded } from "./migrate-postgres.ts";
+import { IDENTITY, LOCK_EVIDENCE } from "./postgres.ts";
 import { closeFile, openFile } from "./sqlite.ts";
 import { AUTHORITY_FILE, EVIDENCE_FILE } from "./sqlite-storage.ts";
 import type { AuthorityTables, EvidenceTables } from "./tables.ts";
@@ -93,6 +94,8 @@ export interface Copy {
   readonly head: KnownHead;
   readonly closed: string;
   readonly move: string | null;
+  /** Whether it was made here, and is not a copy of that. */
+  readonly isOriginal: boolean;
 }
 
 /** Where an installation is moved to: an open connection of the role that owns the tables. */
@@ -112,12 +115,19 @@ export async function contentOf(target: ClientBase): Promise<"empty" | "in use" 
     "select exists (select 1 from accounts) or exists (select 1 from audit_entries) as any",
   );
   if (!accounts[0]?.any) return "empty";
-  const { rows: facts } = await target.query<{ closed: string | null; move: string | null }>(
-    `select (select value from facts where name = 'closed') as closed,
-      (select value from facts where name = 'move') as move`,
+  const { rows } = await target.query<{ name: string; value: string }>(
+    "select name, value from facts where name in ('closed', 'move', 'database_identity')",
   );
-  const { closed = null, move = null } = facts[0] ?? {};
-  return closed === null ? "in use" : { head: await headIn(target), closed, move };
+  const facts = new Map(rows.map(({ name, value }) => [name, value]));
+  const closed = facts.get("closed");
+  if (closed === undefined) return "in use";
+  const isOriginal = facts.get("database_identity") === (await identityOf(target));
+  return { head: await headIn(target), closed, move: facts.get("move") ?? null, isOriginal };
+}
+
+async function identityOf(target: ClientBase): Promise<string | undefined> {
+  const { rows } = await target.query<{ identity: string }>(IDENTITY);
+  return rows[0]?.identity;
 }
 
 async function headIn(target: ClientBase): Promise<KnownHead> {
@@ -128,6 +138,15 @@ async function headIn(target: ClientBase): Promise<KnownHead> {
   return head === undefined
     ? { seq: GENESIS.seq, chainHash: GENESIS.chainHash }
     : { seq: head.seq, chainHash: head.chain_hash };
+}
+
+/** Whether an entry of another log stands in this one, too. */
+export async function holdsEntry(target: ClientBase, { seq, chainHash }: KnownHead): Promise<boolean> {
+  const { rows } = await target.query("select 1 from audit_entries where seq = $1 and chain_hash = $2", [
+    seq,
+    chainHash,
+  ]);
+  return rows.length > 0;
 }
 
 /** Empties a copy that was never opened, at the newest schema: as if nothing had ever been there. */
@@ -162,15 +181,25 @@ export async function copyAuthority(folder: string, target: ClientBase): Promise
       await target.query(
         "insert into audit_head (seq, chain_hash, at) select seq, chain_hash, at from audit_entries order by seq desc limit 1",
       );
+      // Another one with these rows in it has another identity, and is neither served nor opened (R14).
+      await target.query(
+        "insert into facts (name, value) values ('database_identity', $1) on conflict (name) do update set value = excluded.value",
+        [await identityOf(target)],
+      );
       return { rows, head };
     }),
   );
 }
 
-/** Adds what the folder knows of use, once: it can be told by its reporters whether that was done before. */
+/**
+ * Adds what the folder knows of use, once: it can be told by its reporters whether that was done before. Whoever reports use
+ * to the target waits meanwhile.
+ */
 export async function copyEvidence(folder: string, target: ClientBase): Promise<void> {
   await inTransaction(target, () =>
     withFile(join(folder, EVIDENCE_FILE), async (file) => {
+      // An earlier attempt may still be ending there, though whoever made it is gone.
+      await target.query(LOCK_EVIDENCE);
       const reporters = file.query<{ id: string }, []>("select id from reporters").all();
       const { rows } = await target.query("select 1 from reporters where id = any($1) limit 1", [
         reporters.map(({ id }) => id),

@@ -11,6 +11,8 @@ import { createRemoteMatch } from "./match.ts";
 import { prepareDatabase } from "./migrate-postgres.ts";
 import {
   connectionsTo,
+  IDENTITY,
+  LOCK_EVIDENCE,
   POSTGRES_DEFAULTS,
   type PostgresOptions,
   readAddress,
@@ -36,13 +38,6 @@ const LOCK_ACCOUNT =
 const LOCK_ALL =
   "select set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true), " +
   "pg_advisory_xact_lock(hashtext('keyturn'), 0)";
-const LOCK_EVIDENCE = "select pg_advisory_xact_lock(hashtext('keyturn'), hashtext('evidence'))";
-// The timeline grows by one when a database is put back to an older state, and when a standby takes over. A dump that is put
-// back makes the tables anew; a standby has them under the same number.
-const IDENTITY = `
-  select system_identifier || ' ' || (select oid from pg_database where datname = current_database()) || ' ' ||
-    'audit_entries'::regclass::oid || ' ' || substring(pg_walfile_name(pg_current_wal_lsn()) for 8) as identity
-  from pg_control_system()`;
 
 /**
  * A database of PostgreSQL 14 or newer. Unless `ready` is another one, it is made and migrated where needed and

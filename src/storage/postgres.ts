@@ -98,6 +98,18 @@ export async function assertPrimary(client: ClientBase): Promise<void> {
   if (rows[0]?.is_standby !== false) throw new StandbyError();
 }
 
+/**
+ * Which database this is, as one text. The timeline grows by one when a database is put back to an older state, and when a
+ * standby takes over. A dump that is put back makes the tables anew; a standby has them under the same number.
+ */
+export const IDENTITY = `
+  select system_identifier || ' ' || (select oid from pg_database where datname = current_database()) || ' ' ||
+    'audit_entries'::regclass::oid || ' ' || substring(pg_walfile_name(pg_current_wal_lsn()) for 8) as identity
+  from pg_control_system()`;
+
+/** Whoever writes evidence is alone at it, until the end of the transaction. */
+export const LOCK_EVIDENCE = "select pg_advisory_xact_lock(hashtext('keyturn'), hashtext('evidence'))";
+
 /** One connection, lent for a while. */
 export interface Session {
   /** Runs a statement; one with a name of its own is prepared on the server once. Throws `Refusal` for a fault. */

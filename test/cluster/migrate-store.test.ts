@@ -1,7 +1,9 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import { Client as Database } from "pg";
+import { cpSync, renameSync, rmSync } from "node:fs";
+import { Client as Database, escapeIdentifier } from "pg";
 import type { Client } from "../support/client.ts";
 import { times } from "../support/counts.ts";
+import { sessionsOf } from "../support/evidence-file.ts";
 import {
   issueAt,
   newPlace,
@@ -12,7 +14,7 @@ import {
   usesAt,
 } from "../support/installation.ts";
 import { type KeyturnProcess, spawnKeyturn } from "../support/keyturn-process.ts";
-import { NO_POSTGRES, newDatabase, type TestDatabase } from "../support/postgres.ts";
+import { asSuperuser, NO_POSTGRES, newDatabase, type TestDatabase } from "../support/postgres.ts";
 import { randomFrom, SEED } from "../support/random.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
@@ -96,6 +98,9 @@ async function stateOf(url: string): Promise<"empty" | "copy" | "open"> {
   return closed === undefined ? "open" : "copy";
 }
 
+const copyOf = (url: string, name: string) =>
+  `create database ${escapeIdentifier(name)} template ${escapeIdentifier(new URL(url).pathname.slice(1))}`;
+
 const waiting = (process: KeyturnProcess) =>
   until("the move waits", () => process.errors().includes("Waiting"));
 
@@ -142,6 +147,9 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       [(asked.get(old.call) ?? 0) - before, asked.get(other.call) ?? 0].every((count) => count >= 10),
     );
     calls.shift();
+    // What was on its way to the old one is answered, and nothing is sent there any more.
+    const since = asked.get(other.call) ?? 0;
+    await until("the traffic is sent elsewhere", () => (asked.get(other.call) ?? 0) >= since + 2);
     await old.process.stop();
     expect(await moving.exited).toBe(0);
     going = false;
@@ -362,8 +370,13 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     const again = move(place, second.url);
     expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
     expect(await rowsOf(second.url, "select 1 from keys")).toEqual([]);
+    const there = move(place, first.url);
+    expect([await there.exited, there.errors()]).toEqual([1, expect.stringContaining("nothing left to do")]);
 
     expect(await move(place, second.url, "--accept-loss").exited).toBe(0);
+    // Nobody knows how keys were used in the one that is lost.
+    const sessions = await rowsOf<{ ended: string | null }>(second.url, "select ended from reporters");
+    expect(new Set(sessions.map(({ ended }) => ended))).toEqual(new Set(["unclean"]));
     const now = await serve(movedFrom(place, second));
     expect(await verdictOf(now.call, key.secret)).toBe("valid");
     const log = await now.call("GET", "/v1/audit?limit=3");
@@ -409,6 +422,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     await opening.letGo();
     const again = move(place, database.url);
     expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
+    expect((await refusedAt(movedFrom(place, database))).said).toContain("nobody has answered");
     expect(await stateOf(database.url)).toBe("copy");
     expect(await move(place, database.url, "--accept-loss").exited).toBe(0);
     const now = await serve(movedFrom(place, database));
@@ -445,6 +459,69 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     expect(await verify.exited).toBe(0);
   }, 120_000);
 
+  test("R14: a copy of the copy is neither served nor opened: there is one database that it was moved to", async () => {
+    const database = await emptyDatabase();
+    const place = newPlace("copied-twice");
+    const old = await serve(place);
+    const key = await issueAt(old.call, "revoked after the move");
+    const first = move(place, database.url);
+    await waiting(first);
+    await killed(first);
+    const name = `${new URL(database.url).pathname.slice(1)}_again`;
+    await asSuperuser(database.url.replace(/[^/]*$/, "postgres"), copyOf(database.url, name));
+    const again = { ...database, url: database.url.replace(/[^/]*$/, name) };
+    await old.process.stop();
+    expect(await move(place, database.url).exited).toBe(0);
+    const now = await serve(movedFrom(place, database));
+    await now.call("POST", `/v1/keys/${key.id}/revoke`, { body: {} });
+    const unwitnessed = newPlace("copied-again", { KEYTURN_DATABASE_URL: again.url });
+    expect((await refusedAt(unwitnessed)).said).toContain("restored from a backup");
+    const moving = move(place, again.url);
+    expect([await moving.exited, moving.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
+    expect(await stateOf(again.url)).toBe("copy");
+    await asSuperuser(database.url, `drop database ${name} with (force)`);
+  }, 120_000);
+
+  test("R14: a folder on which no server may start, because its witness saw more, is not moved", async () => {
+    const database = await emptyDatabase();
+    const place = newPlace("older-copy");
+    const old = await serve(place);
+    const key = await issueAt(old.call, "revoked after the copy");
+    await old.process.stop();
+    cpSync(place.data, `${place.data}.saved`, { recursive: true });
+    const again = await serve(place);
+    await again.call("POST", `/v1/keys/${key.id}/revoke`, { body: {} });
+    await again.process.stop();
+    rmSync(place.data, { recursive: true });
+    renameSync(`${place.data}.saved`, place.data);
+    const moving = move(place, database.url);
+    expect([await moving.exited, moving.errors()]).toEqual([1, expect.stringContaining("an older copy")]);
+    expect(await stateOf(database.url)).toBe("empty");
+  }, 120_000);
+
+  test("leaves a way out where one side of it is lost: the other is opened by whoever answers for that", async () => {
+    for (const isFolderLost of [true, false]) {
+      const database = await newDatabase("empty");
+      const place = newPlace("half-lost");
+      const old = await serve(place);
+      await issueAt(old.call, "kept");
+      const moving = move(place, database.url);
+      await waiting(moving);
+      await killed(moving);
+      await old.process.stop();
+      if (isFolderLost) rmSync(place.data, { recursive: true });
+      else await database.drop();
+      const left = isFolderLost ? movedFrom(place, database) : place;
+      const restoring = spawnKeyturn(["restore", "--accept-loss"], { env: left.env });
+      expect([await restoring.exited, restoring.errors()]).toEqual([0, ""]);
+      const now = await serve(left);
+      expect((await now.call("POST", "/v1/service-accounts", { body: { name: "on" } })).status).toBe(201);
+      expect((await now.call("GET", "/v1/audit?limit=5")).text).toContain('"restore.accept-loss"');
+      await now.process.stop();
+      if (isFolderLost) await database.drop();
+    }
+  }, 120_000);
+
   test("leaves the copy of another installation alone, moving and calling off", async () => {
     const database = await emptyDatabase();
     const [place, other] = [newPlace("copied"), newPlace("another")];
@@ -475,6 +552,9 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     const moving = move(place, database.url);
     await waiting(moving);
     expect(await move(place, database.url, "--cancel").exited).toBe(0);
+    // What the copy was asked meanwhile nobody tells the folder, so quiet is watched for from here on.
+    const [first] = sessionsOf(place.data);
+    expect(first?.ended).toBe("unclean");
     await old.process.stop();
     expect([await moving.exited, moving.errors()]).toEqual([1, expect.stringContaining("was called off")]);
     const again = await serve(place);

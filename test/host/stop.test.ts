@@ -2,10 +2,12 @@ import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { Client } from "pg";
 import { times } from "../support/counts.ts";
 import { sessionsOf, storedUses } from "../support/evidence-file.ts";
 import { issueAt, newPlace, type Place, type Served, serveAt } from "../support/installation.ts";
 import { spawnKeyturn } from "../support/keyturn-process.ts";
+import { NO_POSTGRES, newDatabase } from "../support/postgres.ts";
 import { freePort } from "../support/server.ts";
 import { cleanUp } from "../support/traces.ts";
 import { until } from "../support/until.ts";
@@ -171,6 +173,29 @@ describe("a start that waits for PostgreSQL", () => {
       const server = startOn(await freePort());
       await until("it waits", () => server.errors().includes("waiting for the database"));
       await expectCleanStop(server, signal);
+    },
+    LONG_BEFORE_ANY_LIMIT_MS,
+  );
+
+  test.skipIf(NO_POSTGRES)(
+    "ends at once and cleanly while another process brings the schema up to date",
+    async () => {
+      const { url, drop } = await newDatabase("empty");
+      const other = new Client({ connectionString: url });
+      await other.connect();
+      await other.query("select pg_advisory_lock(hashtext('keyturn'), hashtext('migrate'))");
+      const place = newPlace("waiting-for-schema");
+      const env = { ...place.env, KEYTURN_DATABASE_URL: url };
+      const server = spawnKeyturn(["serve"], { env, logFile: place.logFile });
+      await until("it waits", async () => {
+        const { rows } = await other.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
+        return rows.length > 0;
+      });
+      await expectCleanStop(server, "SIGTERM");
+      await other.end();
+      await drop();
     },
     LONG_BEFORE_ANY_LIMIT_MS,
   );
