@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { readWitnessFile } from "../../src/storage/witness-file.ts";
 import { checkStored } from "../crash/stored-state.ts";
@@ -45,6 +46,17 @@ async function startCrew(place: Place, env = {}): Promise<Crew> {
 function halt(pid: number): void {
   process.kill(pid, "SIGSTOP");
   halted.push(pid);
+}
+
+/** Between two transactions: in the midst of one it would keep the others from writing for as long as it is. */
+function haltAtRest(pid: number): void {
+  for (;;) {
+    halt(pid);
+    while (!/^\d+ \(.*\) T/.test(readFileSync(`/proc/${pid}/stat`, "utf8"))) Bun.sleepSync(1);
+    if (!new RegExp(` WRITE +${pid} `).test(readFileSync("/proc/locks", "utf8"))) return;
+    resume(pid);
+    Bun.sleepSync(1);
+  }
 }
 
 function resume(pid: number): void {
@@ -277,7 +289,7 @@ describe("freshness over workers", () => {
     for (const line of lines) expect(await verdictOn(line, crew, key.secret)).toBe("valid");
 
     const { pid } = crew.workers[1] ?? { pid: 0 };
-    halt(pid);
+    haltAtRest(pid);
     expect((await one.ask("POST", `/v1/keys/${key.id}/revoke`, crew.rootKey, {})).status).toBe(200);
     const acknowledgedAt = performance.now();
     for (const line of [one, other])
@@ -433,7 +445,7 @@ describe("when a process ends", () => {
     const [, left] = crew.workers;
     if (left === undefined) throw new Error("there is a second worker");
     // It can't notice that its server has ended.
-    halt(left.pid);
+    haltAtRest(left.pid);
     crew.process.signal("SIGKILL");
     await until("the other workers have ended", () =>
       crew.workers.every(({ pid }) => pid === left.pid || !isAlive(pid)),
@@ -456,7 +468,7 @@ describe("when a process ends", () => {
       const crew = await startCrew(place);
       const [, stuck] = crew.workers;
       if (stuck === undefined) throw new Error("there is a second worker");
-      halt(stuck.pid);
+      haltAtRest(stuck.pid);
       expect(await crew.process.stop()).toBe(1);
       expect(crew.process.errors()).toContain("These workers did not end cleanly: crew#2.");
       expect(isAlive(stuck.pid)).toBe(false);
