@@ -163,7 +163,7 @@ describe("the gate asks for a right", () => {
       world.do(OPERATIONS.advanceRotation, { id: "rot_x" }),
       world.do(OPERATIONS.endBrownout, { id: "bro_x", reason: "ended" }),
       world.do(OPERATIONS.acceptClock, {}),
-      world.do(OPERATIONS.acceptLoss, {}),
+      world.do(OPERATIONS.acceptLoss, { lacksUse: false }),
       world.do(OPERATIONS.mergeWitness, { revocations: [] }),
       world.do(OPERATIONS.recover, {}),
       world.do(OPERATIONS.redeemSetupToken, { token: "x" }),

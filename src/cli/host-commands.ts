@@ -29,7 +29,8 @@ export interface MovePlan {
 }
 
 export type MoveStep =
-  | { readonly step: "closed" }
+  /** Anew: for another copy before, from which processes may still serve. */
+  | { readonly step: "closed"; readonly isAnew: boolean }
   | { readonly step: "copied"; readonly rows: Readonly<Record<string, number>>; readonly head: AuditHead }
   /** For the old server to be stopped. */
   | { readonly step: "waiting" }

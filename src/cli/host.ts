@@ -134,7 +134,7 @@ function holdsPassword(url: string): boolean {
 function moveText(step: MoveStep): string {
   switch (step.step) {
     case "closed":
-      return "No change is accepted from now on; verification goes on. Copying.";
+      return `${step.isAnew ? "It was copied before: stop what serves from that copy, which hears of nothing any more.\n" : ""}No change is accepted from now on; verification goes on. Copying.`;
     case "copied":
       return `Copied and compared: ${Object.entries(step.rows)
         .filter(([, count]) => count > 0)

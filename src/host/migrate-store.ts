@@ -54,7 +54,9 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
     };
     const whyInUse = async () => ((await wentHere(source, target)) ? MOVED_HERE : NOT_EMPTY);
     if (plan.cancel) return await alone(source, async () => callOff(source, target, await prepare(), tell));
-    await withUnwitnessed(source, ({ authority }) => assertWitnessed(authority, source));
+    // What was left follows another log; whether that is the one to serve, the start there asks its witness.
+    if ((await closedOf(source)) !== "moved")
+      await withUnwitnessed(source, ({ authority }) => assertWitnessed(authority, source));
     const loss = await alone(source, async () => copy(source, target, await prepare(), plan, tell));
     const lock = await oldServersEnd(source, tell);
     try {
@@ -69,7 +71,10 @@ export async function migrateStore(config: Config, plan: MovePlan, tell: MoveTol
           // A copy ends with the entry by which the folder was closed for it.
           const closedAt = (await authority.storage.read.audit.head()).at;
           // Either opens it. Whoever answers for the loss does so with the same entry, or not at all.
-          const { seq } = await perform(authority, loss === "accepted" ? acceptLoss : openStore, HOST, {});
+          const { seq } =
+            loss === "accepted"
+              ? await perform(authority, acceptLoss, HOST, { lacksUse: false })
+              : await perform(authority, openStore, HOST, {});
           tell({ step: "opened", seq, closedSeconds: (authority.time.now() - closedAt) / 1000 });
         });
       });
@@ -152,7 +157,7 @@ async function copy(
   const wasMoved = (isCopied ? content.closed : closed) === "moved";
   if (wasMoved && !plan.acceptLoss) throw new HostError(MOVED_BEFORE);
   if (!isCopied) await closeFolder(source, wasMoved ? "moved" : "moving");
-  tell({ step: "closed" });
+  tell({ step: "closed", isAnew: !isCopied && closed !== null });
   if (!isCopied) {
     if (content !== "empty") await inWords(() => emptyCopy(connection));
     // It was closed for another copy before, in which uses may have been counted.

@@ -48,12 +48,12 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
     // The witness is told too: from here on the log is another than the one that it saw.
     const telling: Config = { ...config, witnessFile: config.witnessFile ?? plan.witnessFile ?? null };
     await assertNeeded(telling, plan);
-    if (plan.acceptLoss)
-      await withInstallation(telling, ({ authority }) => perform(authority, acceptLoss, HOST, {}));
+    // Before it may be served.
+    if (plan.acceptLoss || witnessed !== null) await leavePast(config);
+    if (plan.acceptLoss) await accept(telling);
     const merged = witnessed === null ? null : await merge(telling, witnessed);
     const accepted = Number(plan.acceptLoss) + Number(merged !== null);
     if (accepted > 0) await forgetPast(telling, accepted);
-    if (accepted > 0) await leavePast(config);
     return { head, merged, lossAccepted: plan.acceptLoss, servable: plan.acceptLoss || merged !== null };
   } finally {
     lock?.release();
@@ -88,6 +88,14 @@ function witnessLines(path: string | null): readonly WitnessLine[] | null {
   if (path === null) return null;
   if (!existsSync(path)) throw new HostError(`There is no witness file at ${path}.`);
   return inWords(() => readWitnessFile(path));
+}
+
+function accept(config: Config): Promise<unknown> {
+  return withInstallation(config, async ({ authority }) => {
+    // Use is added to a copy last of all.
+    const isCopy = config.database !== null && (await authority.storage.read.facts.get("move")) !== null;
+    return perform(authority, acceptLoss, HOST, { lacksUse: isCopy });
+  });
 }
 
 function merge(config: Config, lines: readonly WitnessLine[]): Promise<number> {

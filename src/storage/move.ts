@@ -177,6 +177,8 @@ export async function copyAuthority(folder: string, target: ClientBase): Promise
         rows[table] = source.count;
       }
       const head = await checkedHead(target);
+      const { rowCount } = await target.query("select from facts where name = 'closed'");
+      if (rowCount === 0) throw new Error("The folder was opened meanwhile. Nothing was kept.");
       await target.query("delete from audit_head");
       await target.query(
         "insert into audit_head (seq, chain_hash, at) select seq, chain_hash, at from audit_entries order by seq desc limit 1",

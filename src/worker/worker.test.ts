@@ -361,47 +361,71 @@ describe("a brownout ends", () => {
 });
 
 describe("a process that tells nothing is given up", () => {
-  test("after three of the longest flush intervals: none that lives, however far its flushes are apart", async () => {
-    const settings = { flushSeconds: 60 };
+  const settings = { flushSeconds: 60 };
+  async function twoWorlds(ahead = 0) {
     const world = await startWorld({ process: "one", settings });
-    const other = await startWorld({ folder: world.folder, clock: world.clock, process: "other", settings });
-    const restartedAt = async () => (await world.authority.storage.evidence.watched()).restartedAt;
+    const clock = ahead === 0 ? world.clock : createTestClock(world.clock.wall() + ahead);
+    const other = await startWorld({ folder: world.folder, clock, process: "other", settings });
     const endLost = createLossWatch(world.authority);
+    return {
+      world,
+      other,
+      endLost,
+      restartedAt: async () => (await world.authority.storage.evidence.watched()).restartedAt,
+      /** As time goes by for this one, which looks all the while. */
+      pass: async (ms: number) => {
+        for (let left = ms; left > 0; left -= 20 * SECOND) {
+          await world.pass(Math.min(left, 20 * SECOND));
+          await endLost();
+        }
+      },
+      end: async () => {
+        await other.leave();
+        await world.close();
+      },
+    };
+  }
+
+  test("after three of the longest flush intervals: none that lives, however far its flushes are apart", async () => {
+    const { world, other, endLost, restartedAt, pass, end } = await twoWorlds();
     for (let minute = 0; minute < 3; minute += 1) {
-      await world.pass(MINUTE);
+      await pass(MINUTE);
       // Rounds of the worker, while the other one's flush is on its way.
-      for (let round = 0; round < 3; round += 1) {
-        await endLost();
-        await world.pass(100);
-      }
+      for (let round = 0; round < 3; round += 1) await pass(100);
       expect(await restartedAt()).toBeNull();
       await other.authority.recorder.flush();
     }
     // From the first round that has seen what the other told last.
     await endLost();
-    await world.pass(3 * MINUTE);
-    await endLost();
+    await pass(3 * MINUTE);
     expect(await restartedAt()).toBeNull();
-    await world.pass(1);
-    await endLost();
+    await pass(1);
     expect(await restartedAt()).toBe(world.clock.wall());
-    await other.leave();
-    await world.close();
+    await end();
   });
 
   test("by no process whose clock is ahead or behind: what others tell counts, not when they say so", async () => {
-    const settings = { flushSeconds: 60 };
-    const world = await startWorld({ process: "one", settings });
-    const clock = createTestClock(world.clock.wall() - 10 * MINUTE);
-    const other = await startWorld({ folder: world.folder, clock, process: "other", settings });
-    const endLost = createLossWatch(world.authority);
-    for (let minute = 0; minute < 10; minute += 1) {
-      for (const one of [world, other]) await one.pass(MINUTE);
-      await endLost();
+    for (const ahead of [-10 * MINUTE, 10 * MINUTE]) {
+      const { other, restartedAt, pass, end } = await twoWorlds(ahead);
+      for (let minute = 0; minute < 10; minute += 1) {
+        await pass(MINUTE);
+        await other.pass(MINUTE);
+      }
+      expect(await restartedAt()).toBeNull();
+      await end();
     }
-    expect((await world.authority.storage.evidence.watched()).restartedAt).toBeNull();
-    await other.leave();
-    await world.close();
+  });
+
+  test("not for a time in which nobody looked, as while the database is away: then none could tell", async () => {
+    const { world, other, endLost, restartedAt, pass, end } = await twoWorlds();
+    await pass(MINUTE);
+    world.clock.pass(HOUR);
+    await endLost();
+    expect(await restartedAt()).toBeNull();
+    await other.authority.recorder.flush();
+    await pass(3 * MINUTE);
+    expect(await restartedAt()).toBeNull();
+    await end();
   });
 });
 

@@ -133,12 +133,16 @@ async function endRunningBrownouts(
  * and not by when: nobody's wall clock has a say in it.
  */
 const REPORTER_LOST_MS = 3 * LONGEST_FLUSH_SECONDS * 1000;
+/** After a pause as long nobody is judged by what was known before: the database may have been away for all. */
+const LOOKS_APART_MS = 30_000;
 
 /** Gives up the reports of processes that are gone, and the brownouts whose count went with them. */
 export function createLossWatch(authority: Authority): () => Promise<void> {
   const { clock, health, storage, time } = authority;
   /** The newest batch of each session, and when this process first knew of it. */
   const newest = new Map<ReporterId, { readonly batchSeq: number; readonly since: number }>();
+
+  let lookedAt = Number.NEGATIVE_INFINITY;
 
   function isLost({ id, batchSeq }: LivingReporter): boolean {
     const known = newest.get(id);
@@ -150,6 +154,8 @@ export function createLossWatch(authority: Authority): () => Promise<void> {
   return async () => {
     if (time.trouble() !== null || !health.writable()) return;
     const living = await storage.evidence.living();
+    if (clock.monotonic() - lookedAt > LOOKS_APART_MS) newest.clear();
+    lookedAt = clock.monotonic();
     const lost = living.filter(isLost);
     for (const id of newest.keys()) if (!living.some((one) => one.id === id)) newest.delete(id);
     if (lost.length > 0) await storage.evidence.endReporters(lost, time.now());

@@ -367,6 +367,10 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     const key = await issueAt(old.call, "revoked after the move");
     await old.process.stop();
     expect(await move(place, first.url).exited).toBe(0);
+    // With the same witness, which goes on with the new one.
+    const served = await serve(movedFrom(place, first), { KEYTURN_WITNESS_FILE: place.witness });
+    await served.call("POST", `/v1/keys/${key.id}/revoke`, { body: {} });
+    await served.process.stop();
     const again = move(place, second.url);
     expect([await again.exited, again.errors()]).toEqual([1, expect.stringContaining("--accept-loss")]);
     expect(await rowsOf(second.url, "select 1 from keys")).toEqual([]);
@@ -392,6 +396,7 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
     await killed(interrupted);
     const overtaken = move(place, second.url);
     await waiting(overtaken);
+    expect(overtaken.errors()).toContain("stop what serves from that copy");
     const last = move(place, third.url);
     await waiting(last);
     await old.process.stop();
@@ -504,7 +509,8 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       const database = await newDatabase("empty");
       const place = newPlace("half-lost");
       const old = await serve(place);
-      await issueAt(old.call, "kept");
+      const key = await issueAt(old.call, "kept");
+      const rotation = await old.call("POST", `/v1/keys/${key.id}/rotations`, { body: {} });
       const moving = move(place, database.url);
       await waiting(moving);
       await killed(moving);
@@ -517,6 +523,9 @@ describe.skipIf(NO_POSTGRES)("keyturn migrate-store", () => {
       const now = await serve(left);
       expect((await now.call("POST", "/v1/service-accounts", { body: { name: "on" } })).status).toBe(201);
       expect((await now.call("GET", "/v1/audit?limit=5")).text).toContain('"restore.accept-loss"');
+      // Only the folder knows who was seen using the old key.
+      const view = await now.call("GET", `/v1/rotations/${rotation.body.text("rotation", "id")}`);
+      expect(view.body.text("completion")).toBe(isFolderLost ? "manual" : "when_adopted");
       await now.process.stop();
       if (isFolderLost) await database.drop();
     }

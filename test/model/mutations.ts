@@ -323,7 +323,7 @@ export const MUTATIONS: Readonly<Record<keyof typeof OPERATIONS, Mutation>> = {
     ready:
       async ({ here }) =>
       () =>
-        here.as(HOST, OPERATIONS.acceptLoss, {}),
+        here.as(HOST, OPERATIONS.acceptLoss, { lacksUse: false }),
   },
   noteDatabase: {
     bites: false,

@@ -1,10 +1,13 @@
 import type { Revocation } from "../audit/witness.ts";
-import { type KeyId, newId, type ServiceAccountId } from "../ids.ts";
+import { type KeyId, newId, type RotationId, type ServiceAccountId } from "../ids.ts";
 import { endRotationOf, revoke } from "../keys/revoke-key.ts";
 import type { Change, Operation } from "../operation.ts";
-import { cancelAllOf } from "../rotations/end-rotation.ts";
+import { cancelAllOf, replaceRotation } from "../rotations/end-rotation.ts";
+import type { Rotation } from "../rotations/rotation.ts";
 import { replaceServiceAccount } from "../service-accounts/find-service-account.ts";
 import { formatInstant } from "../time.ts";
+
+const PAGE = 100;
 
 /** `keyturn doctor --accept-clock`: ends a false future. The one entry that may be dated before its predecessor. */
 export const acceptClock: Operation<Record<string, never>, void> = {
@@ -71,15 +74,19 @@ async function makeGood(change: Change, { kind, id, ordinal = 1 }: Revocation): 
   return true;
 }
 
-/** `keyturn restore --accept-loss`: without a witness, a person answers for what the backup does not know. */
-export const acceptLoss: Operation<Record<string, never>, void> = {
+/**
+ * `keyturn restore --accept-loss`: without a witness, a person answers for what the backup does not know. One that `lacksUse`
+ * doesn't know who used keys before.
+ */
+export const acceptLoss: Operation<{ readonly lacksUse: boolean }, void> = {
   name: "restore.accept-loss",
   permission: "host",
   movesStore: true,
-  async run(change) {
+  async run(change, { lacksUse }) {
     await inOperatorsAccount(change);
     const restoredAt = await change.tx.facts.get("restored_at");
     await accept(change);
+    if (lacksUse) await leaveToPeople(change);
     change.record({
       kind: "installation",
       id: "restore",
@@ -88,6 +95,19 @@ export const acceptLoss: Operation<Record<string, never>, void> = {
     });
   },
 };
+
+/** Whoever uses an old key and was not seen since would be cut off, so no rotation that is open completes by itself. */
+async function leaveToPeople(change: Change): Promise<void> {
+  for (let after: RotationId | null = null; ; ) {
+    const page: readonly Rotation[] = await change.tx.rotations.open(after, PAGE);
+    for (const rotation of page) {
+      after = rotation.id;
+      if (rotation.completion === "when_adopted")
+        await replaceRotation(change, rotation, { ...rotation, completion: "manual" });
+    }
+    if (page.length < PAGE) return;
+  }
+}
 
 /** Why an installation takes no changes. */
 export type Closed = "moving" | "moved";

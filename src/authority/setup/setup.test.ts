@@ -270,7 +270,7 @@ describe("R14: restore", () => {
       await tx.facts.set("restored_unaccepted", "yes");
       await tx.facts.set("restored_at", "2026-01-05T12:00:00.000Z");
     });
-    await world.as(HOST, acceptLoss, {});
+    await world.as(HOST, acceptLoss, { lacksUse: false });
     expect(await world.authority.storage.read.facts.get("restored_unaccepted")).toBeNull();
     expect(await world.lastEntry()).toMatchObject({
       operation: "restore.accept-loss",
