@@ -40,7 +40,10 @@ export function addHost(program: Command, act: Act): void {
       "--witness <file>",
       "make the revocations good that the witness file knows of (KEYTURN_WITNESS_FILE)",
     )
-    .option("--accept-loss", "answer for it that nothing revoked since the backup comes back to life")
+    .option(
+      "--accept-loss",
+      "answer for it that nothing revoked since the backup, or at the lost side of a move, comes back to life",
+    )
     .addHelpText(
       "after",
       "\nExample:\n  keyturn restore --from backups/monday --witness /mnt/other/witness.jsonl",
@@ -134,7 +137,12 @@ function holdsPassword(url: string): boolean {
 function moveText(step: MoveStep): string {
   switch (step.step) {
     case "closed":
-      return `${step.isAnew ? "It was copied before: stop what serves from that copy, which hears of nothing any more.\n" : ""}No change is accepted from now on; verification goes on. Copying.`;
+      return [
+        ...(step.isAnew
+          ? ["It was copied before: stop what serves from that copy, which hears of nothing any more."]
+          : []),
+        "No change is accepted from now on; verification goes on. Copying.",
+      ].join("\n");
     case "copied":
       return `Copied and compared: ${Object.entries(step.rows)
         .filter(([, count]) => count > 0)

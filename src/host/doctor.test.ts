@@ -58,6 +58,15 @@ describe("keyturn doctor", () => {
     expect((await world.checkChain()).ok).toBe(true);
   });
 
+  test("R16: accepting the clock ends no watch in a false future, also where that left no entry", async () => {
+    const world = await installation();
+    const { evidence } = world.authority.storage;
+    await evidence.startReporter(newId("rep"), "lost", Date.now());
+    await evidence.endReportersOf("lost", Date.now() + 500 * DAY);
+    await said(world, "clock", {}, true);
+    expect((await evidence.watched()).restartedAt).toBeLessThanOrEqual(Date.now());
+  });
+
   test("an account without a good root key is wrong, with the way out", async () => {
     const world = await installation();
     await world.do(OPERATIONS.revokeKey, { id: world.root.key.id, force: true });

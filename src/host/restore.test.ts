@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startWorld, type World } from "../../test/support/authority.ts";
 import { failureOf, NO_POSTGRES, newDatabase } from "../../test/support/postgres.ts";
@@ -65,5 +66,23 @@ test.skipIf(NO_POSTGRES)(
     const config = readConfig({ KEYTURN_DATABASE_URL: url, KEYTURN_DATA: "/nowhere" });
     await restore(config, { ...ACCEPTING, from: undefined });
     expect(await storage.cluster.processes()).toEqual([]);
+    // Nor is anything quiet because nobody told of it: how keys were used in what is lost nobody knows.
+    expect(await storage.evidence.living()).toEqual([]);
+    expect((await storage.evidence.watched()).restartedAt).not.toBeNull();
   },
 );
+
+test.skipIf(NO_POSTGRES)("R14: a copy that was never opened is opened by no witness", async () => {
+  const { url, drop } = await newDatabase();
+  closing.push(drop);
+  const world = await startWorld({ open: () => openPostgresStorage({ url }) });
+  closing.push(world.close);
+  await world.as(HOST, OPERATIONS.closeStore, { why: "moving" });
+  const witnessFile = join(newFolder("witness"), "witness.jsonl");
+  writeFileSync(witnessFile, "");
+  const config = readConfig({ KEYTURN_DATABASE_URL: url, KEYTURN_DATA: "/nowhere" });
+  const refused = await failureOf(restore(config, { from: undefined, witnessFile, acceptLoss: false }));
+  expect(refused).toBeInstanceOf(HostError);
+  expect(String(refused)).toContain("never opened");
+  expect(await world.authority.storage.read.facts.get("closed")).toBe("moving");
+});

@@ -60,6 +60,9 @@ export async function restore(config: Config, plan: RestorePlan): Promise<Restor
   }
 }
 
+const NEVER_OPENED =
+  "This database holds a copy that keyturn migrate-store never opened. Run that again to go on; or, where the folder is lost, keyturn restore --accept-loss.";
+
 /** Accepting what is not lost would only cut off what the witness has seen, or open what was left for another database. */
 function assertNeeded(config: Config, plan: RestorePlan): Promise<void> {
   return withUnwitnessed(config, async ({ authority }) => {
@@ -69,6 +72,8 @@ function assertNeeded(config: Config, plan: RestorePlan): Promise<void> {
     if (!isRestored && config.database === null) await assertNotMoved(authority, config);
     const isBeingMoved = (await facts.get("closed")) !== null;
     if (isBeingMoved && plan.acceptLoss) return;
+    // No witness knows what is missing in it: the folder, or another copy, may be the one that goes on.
+    if (isBeingMoved && config.database !== null) throw new HostError(NEVER_OPENED);
     if (await isServable(authority, config))
       throw new HostError("There is nothing to make good: a server may serve this database as it is.");
   });

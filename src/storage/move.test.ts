@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { Client } from "pg";
 import { HOUR, startWorld } from "../../test/support/authority.ts";
 import { NO_POSTGRES, newDatabase } from "../../test/support/postgres.ts";
-import { copyEvidence } from "./move.ts";
+import { connectedAtOnce } from "./migrate-postgres.ts";
+import { contentOf, copyAuthority, copyEvidence } from "./move.ts";
 
 test.skipIf(NO_POSTGRES)(
   "use is added once, also by a second attempt while the end of the first is still under way",
@@ -33,6 +34,20 @@ test.skipIf(NO_POSTGRES)(
     const { rows } = await quick.query("select sum(count)::integer as uses from usage_hours");
     expect(rows).toEqual([{ uses: 1 }]);
     for (const client of [slow, quick]) await client.end();
+    await drop();
+    await world.close();
+  },
+);
+
+test.skipIf(NO_POSTGRES)(
+  "R14: a folder that somebody opened meanwhile is not copied: its copy would be open beside it",
+  async () => {
+    const world = await startWorld();
+    const { url, drop } = await newDatabase();
+    const target = await connectedAtOnce({ url });
+    expect(await copyAuthority(world.folder, target).catch(String)).toContain("was opened meanwhile");
+    expect(await contentOf(target)).toBe("empty");
+    await target.end();
     await drop();
     await world.close();
   },

@@ -107,14 +107,14 @@ export type TargetConnection = Client;
  */
 export async function contentOf(target: ClientBase): Promise<"empty" | "in use" | Copy> {
   if (!(await isFounded(target))) return "empty";
-  const { rows: made } = await target.query<{ any: boolean }>(
-    "select to_regclass('accounts') is not null as any",
+  const { rows: tables } = await target.query<{ exist: boolean }>(
+    "select to_regclass('accounts') is not null as exist",
   );
-  if (!made[0]?.any) return "empty";
-  const { rows: accounts } = await target.query<{ any: boolean }>(
-    "select exists (select 1 from accounts) or exists (select 1 from audit_entries) as any",
+  if (!tables[0]?.exist) return "empty";
+  const { rows: content } = await target.query<{ exists: boolean }>(
+    "select exists (select 1 from accounts) or exists (select 1 from audit_entries) as exists",
   );
-  if (!accounts[0]?.any) return "empty";
+  if (!content[0]?.exists) return "empty";
   const { rows } = await target.query<{ name: string; value: string }>(
     "select name, value from facts where name in ('closed', 'move', 'database_identity')",
   );

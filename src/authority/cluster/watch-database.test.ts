@@ -48,6 +48,13 @@ async function noted(): Promise<readonly unknown[]> {
     .map(({ subjects }) => subjects[0]?.after?.identity);
 }
 
+/** After the first was noted, looks lead to the second. */
+async function anotherTakesOver(): Promise<void> {
+  await watch();
+  identity = "the second";
+  await watch();
+}
+
 /** A second goes by; the other process looks and tells how far it is; and the database is looked at. */
 async function otherReports(): Promise<void> {
   one.clock.pass(SECOND);
@@ -97,9 +104,7 @@ describe("R14: a database that took the place of another", () => {
   });
 
   test("is noted by no report of a look at the one before, however late it arrives", async () => {
-    await watch();
-    identity = "the second";
-    await watch();
+    await anotherTakesOver();
     // On their way when it took over: the first was under way with its numbers, the next tells of a look from before.
     for (let reports = 0; reports < 4; reports += 1) {
       one.clock.pass(SECOND);
@@ -124,9 +129,7 @@ describe("R14: a database that took the place of another", () => {
   });
 
   test("is noted also where a clock was set back in the midst of it", async () => {
-    await watch();
-    identity = "the second";
-    await watch();
+    await anotherTakesOver();
     await otherReportsOnAndOn();
     one.clock.jump(-60 * 60 * SECOND);
     identity = "the third";
@@ -138,9 +141,7 @@ describe("R14: a database that took the place of another", () => {
   });
 
   test("is not noted where one stopped that could not look before, or that its list did not name", async () => {
-    await watch();
-    identity = "the second";
-    await watch();
+    await anotherTakesOver();
     isAway = true;
     await members[1].leave();
     isAway = false;
@@ -165,9 +166,7 @@ describe("R14: a database that took the place of another", () => {
   test.each(Object.entries(found))(
     "is not noted where one %s found that the log does not go on",
     async (_, tells) => {
-      await watch();
-      identity = "the second";
-      await watch();
+      await anotherTakesOver();
       isCutForOther = true;
       await tells();
       await expect(watch()).rejects.toThrow("the log does not go on");
@@ -181,9 +180,7 @@ describe("R14: a database that took the place of another", () => {
   );
 
   test("is not noted where one that reports has applied what it lacks", async () => {
-    await watch();
-    identity = "the second";
-    await watch();
+    await anotherTakesOver();
     one.clock.pass(SECOND);
     await otherIsAhead();
     await expect(watch()).rejects.toThrow("lacks entries that other applied");
@@ -203,9 +200,7 @@ describe("R14: a database that took the place of another", () => {
     },
   };
   test.each(Object.entries(gone))("waits for no process that %s", async (_, goes) => {
-    await watch();
-    identity = "the second";
-    await watch();
+    await anotherTakesOver();
     one.clock.pass(61 * SECOND);
     await members[0].report();
     await expect(watch()).rejects.toThrow(SILENT);
